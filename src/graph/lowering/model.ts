@@ -1,0 +1,127 @@
+/** @file From a graph to an ONNX model: composites expanded, dead nodes gone, nodes in the order that saves memory. */
+import type { OnnxModel, OnnxValueInfo } from '../../onnx/index.ts'
+import type { Shape } from '../dim.ts'
+import { defineOperator, type Tensor, type Weight } from '../graph.ts'
+import { expandComposites } from '../passes/expand-composites.ts'
+import { reachableNodes } from '../passes/rewrite.ts'
+import { Emitter } from './emitter.ts'
+import { lowerNode } from './operators.ts'
+import { RuntimeShapes } from './shapes.ts'
+
+defineOperator('ScatterND', ([data]) => [data])
+
+/** A dropout mask that the runtime draws before each run. */
+export interface RandomInput {
+  name: string
+  shape: Shape
+  /** The probability of keeping an element; those kept are scaled by `1 / keep`. */
+  keep: number
+  /** Which call of a random operator this is; with the seed of the run it decides the numbers. */
+  site: number
+}
+
+/** A model ready for an engine, with what it expects from outside. */
+export interface LoweredModel {
+  /** The model; the tensors of `weights` are missing from its initializers and are to be added under the same names. */
+  model: OnnxModel
+  inputs: { name: string; dtype: Tensor['dtype']; shape: Shape }[]
+  outputs: { name: string; dtype: Tensor['dtype']; shape: Shape }[]
+  weights: { name: string; weight: Weight }[]
+  random: RandomInput[]
+}
+
+/** What to emit for. */
+export interface LoweringOptions {
+  /** The kernels at hand: those of ONNX Runtime's CPU provider, or only standard ones. */
+  target?: 'cpu' | 'standard'
+}
+
+/** Translates the computation of `outputs` into an ONNX model. */
+export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: LoweringOptions = {}): LoweredModel {
+  const names = Object.keys(outputs)
+  if (names.length === 0) throw new Error('There is nothing to compute: no outputs were asked for')
+  const expanded = expandComposites(names.map(name => outputs[name]))
+  const nodes = reachableNodes(expanded.outputs)
+  const inputs = nodes.filter(node => node.op === 'Input').map(node => node.outputs[0])
+  const declared = outputs[names[0]].graph.inputs
+  const emitter = new Emitter([...declared.keys(), ...names])
+  const used = new Set<Tensor>(expanded.outputs)
+  for (const node of nodes) for (const input of node.inputs) used.add(input)
+  const lowering = {
+    emitter,
+    shapes: new RuntimeShapes(emitter, inputs, declared),
+    cpu: (options.target ?? 'cpu') === 'cpu',
+    isUsed: (tensor: Tensor) => used.has(tensor),
+  }
+  const weights: LoweredModel['weights'] = []
+  const random: RandomInput[] = []
+  for (const node of nodes) {
+    const [output] = node.outputs
+    if (node.op === 'Input') {
+      emitter.setName(output, node.attributes.name as string)
+    } else if (node.op === 'Constant') {
+      const { values, dtype, shape } = node.attributes as never
+      emitter.setName(output, emitter.constant(values, dtype, shape))
+    } else if (node.op === 'Weight') {
+      const weight = node.attributes.weight as Weight
+      const name = emitter.claimName(weight.name)
+      weights.push({ name, weight })
+      emitter.setName(output, name)
+    } else if (node.op === 'DropoutMask') {
+      const { shape, keep, site } = node.attributes as unknown as RandomInput
+      const name = emitter.freshName('random')
+      random.push({ name, shape, keep, site })
+      emitter.setName(output, name)
+    } else {
+      lowerNode(node, lowering)
+    }
+  }
+  for (const input of inputs) {
+    const name = emitter.nameOf(input)
+    if (names.includes(name)) throw new Error(`"${name}" is the name of an input and of an output; rename the output`)
+  }
+  expanded.outputs.forEach((tensor, i) => {
+    emitter.nodes.push({
+      op: 'Identity',
+      domain: '',
+      name: `output.${names[i]}`,
+      inputs: [emitter.nameOf(tensor)],
+      outputs: [names[i]],
+      attributes: {},
+    })
+  })
+  const info = (name: string, { dtype, shape }: { dtype: Tensor['dtype']; shape: Shape }): OnnxValueInfo => ({
+    name,
+    dtype,
+    dims: shape,
+  })
+  const described = (name: string, tensor: Tensor) => ({ name, dtype: tensor.dtype, shape: tensor.shape })
+  const lowered = {
+    inputs: inputs.map(tensor => described(emitter.nameOf(tensor), tensor)),
+    outputs: names.map((name, i) => described(name, expanded.outputs[i])),
+  }
+  return {
+    ...lowered,
+    weights,
+    random,
+    model: {
+      irVersion: 10,
+      producer: 'peft-ts',
+      opsets: { '': 20, [MICROSOFT_DOMAIN]: 1 },
+      graph: {
+        name: 'graph',
+        // ONNX Runtime walks from the outputs and takes the producer with the highest index first. Written in reverse,
+        // every node runs as late as its first reader allows, in the order of creation: values live shortest that way.
+        nodes: emitter.nodes.reverse(),
+        initializers: emitter.initializers,
+        inputs: [
+          ...lowered.inputs.map(input => info(input.name, input)),
+          ...random.map(({ name, shape }) => info(name, { dtype: 'float32', shape })),
+        ],
+        outputs: lowered.outputs.map(output => info(output.name, output)),
+      },
+    },
+  }
+}
+
+const MICROSOFT_DOMAIN = 'com.microsoft'

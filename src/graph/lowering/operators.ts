@@ -1,0 +1,176 @@
+/** @file How each primitive operator is written in ONNX. */
+import type { OnnxAttribute } from '../../onnx/index.ts'
+import { ONNX_DTYPES } from '../../onnx/index.ts'
+import { type Dim, formatShape, multiplyDims, type Shape } from '../dim.ts'
+import type { DType } from '../dtype.ts'
+import type { Node, Tensor } from '../graph.ts'
+import type { Emitter } from './emitter.ts'
+import type { RuntimeShapes } from './shapes.ts'
+
+/** What an operator needs to write itself. */
+export interface Lowering {
+  emitter: Emitter
+  shapes: RuntimeShapes
+  /** Whether the kernels of ONNX Runtime's CPU provider may be used (FusedMatMul and others). */
+  cpu: boolean
+  /** Whether any other node or output reads a tensor. */
+  isUsed(tensor: Tensor): boolean
+}
+
+type Lower = (node: Node, names: readonly string[], lowering: Lowering) => readonly string[]
+
+const MICROSOFT = 'com.microsoft'
+const int = (value: unknown): OnnxAttribute => ({ int: Number(value) })
+const ints = (value: unknown): OnnxAttribute => ({ ints: value as number[] })
+
+/** An operator that ONNX has under the same name, with these attributes. */
+const direct =
+  (op: string, attributes: (node: Node) => Record<string, OnnxAttribute> = () => ({}), domain = ''): Lower =>
+  (node, names, { emitter }) => [emitter.node(op, names, attributes(node), domain)]
+
+const axis = (node: Node) => ({ axis: int(node.attributes.axis) })
+
+/** `a · b` of matrices whose leading axes are broadcast, with optional transposes and a factor. */
+function product(a: string, b: string, node: Node, { emitter, cpu }: Lowering): string {
+  const { transA, transB, alpha } = node.attributes as { transA: boolean; transB: boolean; alpha: number }
+  if (!transA && !transB && alpha === 1) return emitter.node('MatMul', [a, b])
+  // ONNX Runtime 1.30 leaves the result of a batched FusedMatMul unwritten where the inner axis has length 0.
+  const inner = node.inputs[0].shape.at(transA ? -2 : -1)
+  if (cpu && inner !== 0) {
+    const attributes = { transA: int(transA), transB: int(transB), alpha: { float: alpha } }
+    return emitter.node('FusedMatMul', [a, b], attributes, MICROSOFT)
+  }
+  const turned = (name: string, rank: number, transposed: boolean) => {
+    if (!transposed) return name
+    const perm = Array.from({ length: rank }, (_, i) => (i < rank - 2 ? i : 2 * rank - 3 - i))
+    return emitter.node('Transpose', [name], { perm: ints(perm) })
+  }
+  const result = emitter.node('MatMul', [
+    turned(a, node.inputs[0].rank, transA),
+    turned(b, node.inputs[1].rank, transB),
+  ])
+  return alpha === 1 ? result : emitter.node('Mul', [result, emitter.constant([alpha], 'float32', [])])
+}
+
+const matmul: Lower = (node, [a, b], lowering) => [product(a, b, node, lowering)]
+
+/** Gemm takes matrices: rows are folded before it and unfolded after; both reshapes only rename memory. */
+const linear: Lower = (node, [x, weight, bias], { emitter, shapes }) => {
+  const [input] = node.inputs
+  const [output] = node.outputs
+  const attributes = { transB: int(!node.attributes.transposed) }
+  const operands = (rows: string) => (bias ? [rows, weight, bias] : [rows, weight])
+  if (input.rank === 2) return [emitter.node('Gemm', operands(x), attributes)]
+  const rows: Dim = multiplyDims(...input.shape.slice(0, -1))
+  const flat = shapes.reshape(x, input.shape, [rows, input.shape.at(-1)!])
+  const result = emitter.node('Gemm', operands(flat), attributes)
+  return [shapes.reshape(result, [rows, output.shape.at(-1)!], output.shape)]
+}
+
+const reduceWithAxesInput =
+  (op: string): Lower =>
+  ({ attributes }, [x], { emitter }) => [
+    emitter.node(op, [x, emitter.int64(attributes.axes as number[])], { keepdims: int(attributes.keepDims) }),
+  ]
+
+const same = [
+  ...[
+    'Neg',
+    'Abs',
+    'Sign',
+    'Exp',
+    'Log',
+    'Sqrt',
+    'Reciprocal',
+    'Erf',
+    'Tanh',
+    'Sigmoid',
+    'Relu',
+    'Softplus',
+    'Sin',
+    'Cos',
+  ],
+  ...['Floor', 'Not', 'Add', 'Sub', 'Mul', 'Div', 'Pow', 'Max', 'Min', 'Equal', 'Less', 'LessOrEqual', 'Greater'],
+  ...['GreaterOrEqual', 'And', 'Or', 'Where'],
+]
+
+/** The table of all primitive operators. */
+export const LOWERINGS: Readonly<Record<string, Lower>> = {
+  ...Object.fromEntries(same.map(op => [op, direct(op)])),
+  Gelu: (node, [x], { emitter, cpu }) => {
+    const approximate = node.attributes.approximate as string
+    // The contributed kernel is the faster one for the exact form; ONNX's own serves everywhere.
+    if (cpu && approximate === 'none') return [emitter.node('Gelu', [x], {}, MICROSOFT)]
+    return [emitter.node('Gelu', [x], { approximate: { string: approximate } })]
+  },
+  Silu: (_, [x], { emitter, cpu }) => [
+    cpu
+      ? emitter.node('QuickGelu', [x], { alpha: { float: 1 } }, MICROSOFT)
+      : emitter.node('Mul', [x, emitter.node('Sigmoid', [x])]),
+  ],
+  Cast: direct('Cast', node => ({ to: int(ONNX_DTYPES[node.attributes.to as DType]) })),
+  MatMul: matmul,
+  Linear: linear,
+  Softmax: direct('Softmax', axis),
+  LogSoftmax: direct('LogSoftmax', axis),
+  LayerNorm: (node, names, { emitter, isUsed }) =>
+    emitter.nodeWithOutputs(
+      'LayerNormalization',
+      names,
+      3,
+      { axis: int(-1), epsilon: { float: node.attributes.epsilon as number } },
+      '',
+      i => i === 0 || isUsed(node.outputs[i]),
+    ),
+  RmsNorm: (node, names, { emitter, isUsed }) =>
+    emitter.nodeWithOutputs(
+      'SimplifiedLayerNormalization',
+      names,
+      2,
+      { axis: int(-1), epsilon: { float: node.attributes.epsilon as number } },
+      '',
+      i => i === 0 || isUsed(node.outputs[i]),
+    ),
+  Reshape: (node, [x], { shapes }) => [shapes.reshape(x, node.inputs[0].shape, node.outputs[0].shape)],
+  Expand: (node, [x], { emitter, shapes }) => [emitter.node('Expand', [x, shapes.shape(node.outputs[0].shape)])],
+  Transpose: direct('Transpose', node => ({ perm: ints(node.attributes.perm) })),
+  Slice: ({ attributes, inputs }, [x], { emitter, shapes }) => {
+    const toEnd = attributes.end === inputs[0].shape[attributes.axis as number]
+    const end = toEnd ? emitter.int64([Number.MAX_SAFE_INTEGER]) : shapes.dim(attributes.end as Dim)
+    return [
+      emitter.node('Slice', [x, shapes.dim(attributes.start as Dim), end, emitter.int64([attributes.axis as number])]),
+    ]
+  },
+  Concat: direct('Concat', axis),
+  Pad: ({ attributes }, [x], { emitter, shapes }) => [emitter.node('Pad', [x, shapes.shape(attributes.pads as Shape)])],
+  Gather: direct('Gather', axis),
+  GatherElements: direct('GatherElements', axis),
+  ScatterElements: direct('ScatterElements', node => ({
+    ...axis(node),
+    reduction: { string: node.attributes.reduction as string },
+  })),
+  ScatterND: direct('ScatterND', node => ({ reduction: { string: node.attributes.reduction as string } })),
+  Range: ({ attributes }, _, { emitter, shapes }) => {
+    const scalar = (value: number) => emitter.constant([value], 'int64', [])
+    const length = attributes.length as Dim
+    const end = typeof length === 'number' ? scalar(length) : emitter.node('Squeeze', [shapes.dim(length)])
+    return [emitter.node('Range', [scalar(0), end, scalar(1)])]
+  },
+  DimValue: ({ attributes }, _, { emitter, shapes }) => [emitter.node('Squeeze', [shapes.dim(attributes.dim as Dim)])],
+  ArgMax: direct('ArgMax', node => ({ ...axis(node), keepdims: int(0) })),
+  ReduceSum: reduceWithAxesInput('ReduceSum'),
+  ReduceMax: reduceWithAxesInput('ReduceMax'),
+}
+
+/** Writes one node. Throws for an operator that no table entry covers. */
+export function lowerNode(node: Node, lowering: Lowering): void {
+  const lower = LOWERINGS[node.op]
+  if (!lower)
+    throw new Error(`The operator ${node.op} on ${node.inputs.map(x => formatShape(x.shape))} has no ONNX form`)
+  const names = lower(
+    node,
+    node.inputs.map(input => lowering.emitter.nameOf(input)),
+    lowering,
+  )
+  for (const [i, output] of node.outputs.entries()) if (names[i]) lowering.emitter.setName(output, names[i])
+}

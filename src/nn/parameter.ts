@@ -1,0 +1,136 @@
+/** @file A parameter: a tensor of the model with a place for its values. */
+import type { Graph, Tensor, Traceable, Weight } from '../graph/index.ts'
+import type { Random } from '../util/random.ts'
+import { readSourceFloat32, type TensorSource } from '../weights/index.ts'
+
+/** Draws the first values of a parameter. */
+export type Initializer = (random: Random, shape: readonly number[]) => Float32Array
+
+/** How a parameter is made. */
+export interface ParameterOptions {
+  /** Whether training may change it (true by default). */
+  requiresGrad?: boolean
+  /** Draws its values where no checkpoint gives them. */
+  init?: Initializer
+}
+
+/**
+ * A named tensor of a model. Its values lie in a file (`source`), in memory (`data`), or nowhere yet: then only its
+ * shape is known, which is enough to count.
+ */
+export class Parameter implements Traceable, Weight {
+  readonly shape: readonly number[]
+  readonly dtype = 'float32' as const
+  /** Its path in the model that it was last enumerated in; for messages and node names. */
+  name = ''
+  requiresGrad: boolean
+  init: Initializer | undefined
+  #source: TensorSource | undefined
+  #data: Float32Array | undefined
+  #isShared = false
+
+  constructor(shape: readonly number[], options: ParameterOptions = {}) {
+    this.shape = shape
+    this.requiresGrad = options.requiresGrad ?? true
+    this.init = options.init
+  }
+
+  /** A parameter with values. Throws when their number does not match the shape. */
+  static from(
+    data: Float32Array | readonly number[],
+    shape: readonly number[],
+    options: ParameterOptions = {},
+  ): Parameter {
+    const parameter = new Parameter(shape, options)
+    parameter.data = data instanceof Float32Array ? data : Float32Array.from(data)
+    return parameter
+  }
+
+  /**
+   * Another parameter with the same values and its own `requiresGrad`. Training the one leaves the values of the other
+   * as they are: they part when either of them is written.
+   */
+  alias(): Parameter {
+    const twin = new Parameter(this.shape, { requiresGrad: this.requiresGrad, init: this.init })
+    twin.name = this.name
+    twin.#source = this.#source
+    twin.#data = this.#data
+    twin.#isShared = this.#isShared = this.#data !== undefined
+    return twin
+  }
+
+  /** Whether its array also belongs to another parameter, so that it must be copied before it is written. */
+  get isShared(): boolean {
+    return this.#isShared
+  }
+
+  /** The number of elements. */
+  get size(): number {
+    return this.shape.reduce((a, b) => a * b, 1)
+  }
+
+  /** Whether its values are known, in memory or in a file. */
+  get hasValue(): boolean {
+    return this.#data !== undefined || this.#source !== undefined
+  }
+
+  /** Whether its values are in memory. */
+  get isLoaded(): boolean {
+    return this.#data !== undefined
+  }
+
+  /** Where the values lie. Throws when there are none. */
+  get source(): TensorSource {
+    if (this.#data) {
+      const bytes = new Uint8Array(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength)
+      return { kind: 'memory', dtype: 'F32', shape: [...this.shape], bytes }
+    }
+    if (!this.#source) {
+      throw new Error(`The parameter "${this.name}" has no values: load a checkpoint, or initialise it from a seed`)
+    }
+    return this.#source
+  }
+
+  /** Takes the values from a file or from memory, without reading them. Throws when the shape differs. */
+  set source(source: TensorSource) {
+    if (source.shape.join() !== this.shape.join()) {
+      throw new Error(`The parameter "${this.name}" has shape [${this.shape}], its source has [${source.shape}]`)
+    }
+    this.#source = source
+    this.#data = undefined
+    this.#isShared = false
+  }
+
+  /** The values in memory, row major. Throws when they were not loaded: `await parameter.load()` does that. */
+  get data(): Float32Array {
+    if (!this.#data) throw new Error(`The values of "${this.name}" are not in memory; call load() first`)
+    return this.#data
+  }
+
+  /** Replaces the values. Throws when their number does not match the shape. */
+  set data(data: Float32Array) {
+    if (data.length !== this.size) {
+      throw new Error(
+        `The parameter "${this.name}" of shape [${this.shape}] takes ${this.size} values, got ${data.length}`,
+      )
+    }
+    this.#data = data
+    this.#isShared = false
+  }
+
+  /** Reads the values into memory, where they stay. */
+  async load(): Promise<Float32Array> {
+    this.#data ??= await readSourceFloat32(this.source)
+    return this.#data
+  }
+
+  /** Reads the values without keeping them. */
+  async read(): Promise<Float32Array> {
+    return this.#data ?? readSourceFloat32(this.source)
+  }
+
+  /** In a graph: what it was bound to there (an input that can change), otherwise a constant. */
+  trace(graph: Graph): Tensor {
+    return graph.bound(this) ?? graph.weight(this)
+  }
+}

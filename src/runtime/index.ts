@@ -1,0 +1,5 @@
+/** @file Engines: graphs compiled and run on data. */
+export * from './engine.ts'
+export { NodeBackend } from './node/backend.ts'
+export type { SourcedWeight } from './node/weights.ts'
+export * from './tensor-data.ts'

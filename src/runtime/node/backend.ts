@@ -1,0 +1,100 @@
+/** @file ONNX Runtime for Node, in a worker thread. */
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import type { LoweredModel } from '../../graph/index.ts'
+import { encodeModel } from '../../onnx/index.ts'
+import type { Backend, CompileOptions, Session } from '../engine.ts'
+import type { TensorData } from '../tensor-data.ts'
+import { placeWeights } from './weights.ts'
+
+interface Pending {
+  resolve(value: never): void
+  reject(error: Error): void
+}
+
+/** Runs models with `onnxruntime-node`. One thread serves all sessions, one run after another. */
+export class NodeBackend implements Backend {
+  readonly target = 'cpu'
+  #worker: Worker | undefined
+  /** The calls that each thread still has to answer. */
+  readonly #pending = new WeakMap<Worker, Map<number, Pending>>()
+  #next = 0
+
+  async load(lowered: LoweredModel, options: CompileOptions): Promise<Session> {
+    const { initializers, folder } = placeWeights(lowered.weights)
+    const { graph } = lowered.model
+    const bytes = encodeModel({
+      ...lowered.model,
+      graph: { ...graph, initializers: [...graph.initializers, ...initializers] },
+    })
+    const session = this.#next++
+    await this.#call('create', { session, model: bytes, options: sessionOptions(options, folder) })
+    return {
+      run: (feeds, random, seed) => this.#call<Record<string, TensorData>>('run', { session, feeds, random, seed }),
+      dispose: () =>
+        this.#worker ? this.#call('release', { session, profile: Boolean(options.profile) }) : Promise.resolve(),
+    }
+  }
+
+  async dispose(): Promise<void> {
+    const worker = this.#worker
+    this.#worker = undefined
+    await worker?.terminate()
+  }
+
+  #call<T = void>(action: string, request: object): Promise<T> {
+    const worker = (this.#worker ??= this.#start())
+    const id = this.#next++
+    return new Promise<T>((resolve, reject) => {
+      // This throws where a value cannot be copied to the thread; then there is no answer to wait for.
+      worker.postMessage({ id, action, request })
+      this.#pending.get(worker)?.set(id, { resolve, reject })
+      worker.ref()
+    })
+  }
+
+  #start(): Worker {
+    const worker = new Worker(new URL('./worker.js', import.meta.url))
+    const calls = new Map<number, Pending>()
+    this.#pending.set(worker, calls)
+    // An idle engine must not keep the process alive.
+    worker.unref()
+    worker.on('message', ({ id, result, error }) => {
+      const call = calls.get(id)
+      calls.delete(id)
+      if (calls.size === 0) worker.unref()
+      if (error === undefined) call?.resolve(result as never)
+      else call?.reject(new Error(`ONNX Runtime: ${error}`))
+    })
+    const fail = (error: Error) => {
+      if (this.#worker === worker) this.#worker = undefined
+      for (const call of calls.values()) call.reject(error)
+      calls.clear()
+    }
+    worker.on('error', fail)
+    worker.on('exit', code => fail(new Error(`The engine's thread ended (exit code ${code})`)))
+    return worker
+  }
+}
+
+/** ONNX Runtime's options. Its own optimiser stays off: the graphs are optimised before, and their order matters. */
+function sessionOptions(
+  { mode = 'fast', threads = availableParallelism(), profile }: CompileOptions,
+  folder?: string,
+): object {
+  const small = mode === 'small'
+  return {
+    graphOptimizationLevel: 'disabled',
+    enableMemPattern: false,
+    enableCpuMemArena: true,
+    intraOpNumThreads: threads,
+    logSeverityLevel: 3,
+    ...(profile ? { enableProfiling: true, profileFilePrefix: profile } : {}),
+    extra: {
+      session: {
+        ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
+        ...(small ? { disable_prepacking: '1' } : {}),
+      },
+    },
+  }
+}
