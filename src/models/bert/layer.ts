@@ -1,0 +1,113 @@
+/** @file One layer of BERT: self-attention and a feed-forward network, each followed by a normalisation. */
+import { add, type Tensor } from '../../graph/index.ts'
+import {
+  type Activation,
+  Dropout,
+  getActivation,
+  LayerNorm,
+  type Linear,
+  Module,
+  mergeHeads,
+  splitHeads,
+} from '../../nn/index.ts'
+import { type AttentionContext, cachedAttention } from '../attention-context.ts'
+import type { BertConfig } from '../config.ts'
+import { createLinear } from '../init.ts'
+
+/** Queries, keys and values of BERT's attention, and the attention itself. */
+export class BertSelfAttention extends Module {
+  readonly numHeads: number
+  readonly attentionDropout: number
+  query: Linear
+  key: Linear
+  value: Linear
+
+  constructor(config: BertConfig) {
+    super()
+    const { hidden_size: width, initializer_range: range } = config
+    this.numHeads = config.num_attention_heads
+    this.attentionDropout = config.attention_probs_dropout_prob
+    this.query = createLinear(width, width, range)
+    this.key = createLinear(width, width, range)
+    this.value = createLinear(width, width, range)
+  }
+
+  /** @param hidden `[batch, sequence, hidden]` @returns the same shape */
+  forward(hidden: Tensor, context: AttentionContext): Tensor {
+    const query = splitHeads(this.query.forward(hidden), this.numHeads)
+    const key = splitHeads(this.key.forward(hidden), this.numHeads)
+    const value = splitHeads(this.value.forward(hidden), this.numHeads)
+    return mergeHeads(cachedAttention(query, key, value, context, { dropout: this.attentionDropout }))
+  }
+}
+
+/** A dense layer whose result is added to another tensor and normalised. */
+export class BertOutput extends Module {
+  dense: Linear
+  LayerNorm: LayerNorm
+  dropout: Dropout
+
+  constructor(config: BertConfig, inputWidth: number) {
+    super()
+    this.dense = createLinear(inputWidth, config.hidden_size, config.initializer_range)
+    this.LayerNorm = new LayerNorm(config.hidden_size, { eps: config.layer_norm_eps })
+    this.dropout = new Dropout(config.hidden_dropout_prob)
+  }
+
+  /** @param residual `[batch, sequence, hidden]` */
+  forward(x: Tensor, residual: Tensor): Tensor {
+    return this.LayerNorm.forward(add(this.dropout.forward(this.dense.forward(x)), residual))
+  }
+}
+
+/** BERT's attention with its output layer. */
+export class BertAttention extends Module {
+  self: BertSelfAttention
+  output: BertOutput
+
+  constructor(config: BertConfig) {
+    super()
+    this.self = new BertSelfAttention(config)
+    this.output = new BertOutput(config, config.hidden_size)
+  }
+
+  forward(hidden: Tensor, context: AttentionContext): Tensor {
+    return this.output.forward(this.self.forward(hidden, context), hidden)
+  }
+}
+
+/** The widening half of BERT's feed-forward network. */
+export class BertIntermediate extends Module {
+  readonly activation: Activation
+  dense: Linear
+
+  constructor(config: BertConfig) {
+    super()
+    this.activation = getActivation(config.hidden_act)
+    this.dense = createLinear(config.hidden_size, config.intermediate_size, config.initializer_range)
+  }
+
+  forward(hidden: Tensor): Tensor {
+    return this.activation(this.dense.forward(hidden))
+  }
+}
+
+/** A layer of BERT. */
+export class BertLayer extends Module {
+  attention: BertAttention
+  intermediate: BertIntermediate
+  output: BertOutput
+
+  constructor(config: BertConfig) {
+    super()
+    this.attention = new BertAttention(config)
+    this.intermediate = new BertIntermediate(config)
+    this.output = new BertOutput(config, config.intermediate_size)
+  }
+
+  /** @param hidden `[batch, sequence, hidden]` @returns the same shape */
+  forward(hidden: Tensor, context: AttentionContext): Tensor {
+    const attended = this.attention.forward(hidden, context)
+    return this.output.forward(this.intermediate.forward(attended), attended)
+  }
+}

@@ -1,0 +1,108 @@
+/** @file The place where generation is plugged in: what models offer as `generate` and `stream`, and who does it. */
+import type { Module, Parameter } from '../nn/index.ts'
+import type { CompileOptions, Engine } from '../runtime/index.ts'
+import type { PretrainedConfig } from './config.ts'
+import type { ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
+
+/** One prompt, or several of any lengths: token numbers. */
+export type Prompts = readonly number[] | readonly (readonly number[])[]
+
+/** What turns token numbers into text: a `Tokenizer`. */
+export interface TokenDecoder {
+  decode(ids: Iterable<number | bigint>, options?: { skipSpecialTokens?: boolean }): string
+}
+
+/** Options of `generate`, with Transformers' names and defaults. */
+export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
+  /** The most tokens that are added (20). */
+  maxNewTokens?: number
+  /** The fewest: until then no end-of-text token is chosen (0). */
+  minNewTokens?: number
+  /** Draw tokens by their probability in place of the most likely one (false). */
+  doSample?: boolean
+  /** Divides the logits before drawing: below 1 the likely become likelier (1). */
+  temperature?: number
+  /** Draw among this many most likely tokens only (50); 0 for all. */
+  topK?: number
+  /** Draw among the most likely tokens that together have this probability (1). */
+  topP?: number
+  /** Divides the positive and multiplies the negative logits of tokens that occurred (1). */
+  repetitionPenalty?: number
+  /** Decides what is drawn; by default every call draws anew. */
+  seed?: number
+  /**
+   * The token, or tokens, that end a text; `null` for none. By default what generation_config.json beside the model
+   * says, else the configuration.
+   */
+  eosTokenId?: number | readonly number[] | null
+  /** What shorter prompts of a batch are filled with on the left. It is masked and has no effect on the result. */
+  padTokenId?: number
+  /** A text ends when one of these appears in it; it stays part of the result. Needs `tokenizer`. */
+  stopStrings?: string | readonly string[]
+  /** Turns tokens into text, for `stopStrings` and `stream`. */
+  tokenizer?: TokenDecoder
+  /** Ends the generation with the signal's reason as an error; looked at between tokens. */
+  signal?: AbortSignal
+  /** Called with each new token and the row that it belongs to; generation waits for a promise that it returns. */
+  onToken?: (token: number, row: number) => void | Promise<void>
+  /** What compiles and runs; by default one engine for the whole process. */
+  engine?: Engine
+  /** The keys and values of earlier tokens are kept in buffers that grow by this many positions (64). */
+  cacheBucket?: number
+}
+
+/** Options of `stream`. */
+export interface StreamOptions extends GenerateOptions {
+  /** By default the tokenizer in the model's folder. */
+  tokenizer?: TokenDecoder
+  /** Whether special tokens are left out of the text (true). */
+  skipSpecialTokens?: boolean
+}
+
+/**
+ * Why a text ended: at an end-of-text token, at a stop string, at `maxNewTokens`, or at the last position that the
+ * model was made for.
+ */
+export type FinishReason = 'eos' | 'stop_string' | 'length' | 'context_length'
+
+/** What `generate` gives; one entry a prompt. */
+export interface GenerateResult {
+  /** The prompts with the new tokens after them. Rows end where their text ended: nothing is filled up. */
+  sequences: number[][]
+  /** The new tokens alone, the end-of-text token included. */
+  newTokens: number[][]
+  finishReasons: FinishReason[]
+}
+
+/** What generation needs of a model. */
+export interface GenerativeModel {
+  readonly config: PretrainedConfig
+  readonly task: ModelTask
+  /** Where it was loaded from. */
+  readonly nameOrPath?: string
+  forward(inputs: ModelInputs): ModelOutput
+  namedParameters(): Iterable<[string, Parameter]>
+  /** The parameters whose values vary between runs, for models with adapters. */
+  adapterParameters?(): [string, Parameter][]
+  /** The model below the adapters. */
+  getBaseModel?(): Module
+}
+
+/** Does what `generate` and `stream` of every model promise. */
+export interface Generator {
+  generate(model: GenerativeModel, inputs: Prompts, options?: GenerateOptions): Promise<GenerateResult>
+  stream(model: GenerativeModel, inputs: readonly number[], options?: StreamOptions): AsyncIterableIterator<string>
+}
+
+let registered: Generator | undefined
+
+/** Makes `generate` and `stream` of all models work. A second registration replaces the first. */
+export function registerGenerator(implementation: Generator): void {
+  registered = implementation
+}
+
+/** What was registered. Throws when nothing was. */
+export function generator(): Generator {
+  if (registered) return registered
+  throw new Error("generate: the code that generates text is not loaded; import 'peft-ts' or 'peft-ts/generation'")
+}

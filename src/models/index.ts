@@ -1,0 +1,11 @@
+/** @file Models: architectures by their checkpoints' names, configurations, and the Auto classes that open them. */
+export { AutoModel, type AutoModelClass, AutoModelForCausalLM, AutoModelForSequenceClassification } from './auto.ts'
+export * from './bert/index.ts'
+export * from './config.ts'
+export * from './gpt2/index.ts'
+export type { DownloadProgress, ResolveOptions } from './hub.ts'
+export type { InputSpec, ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
+export * from './llama/index.ts'
+export { type FromPretrainedOptions, type ModelClass, PreTrainedModel, type TextConfig } from './pretrained-model.ts'
+export * from './qwen2/index.ts'
+export { findModelClass, type ModelClasses, registeredModels, registerModel } from './registry.ts'

@@ -1,0 +1,98 @@
+/** @file What a model takes and gives, under Transformers' names. */
+import {
+  addDims,
+  type Dim,
+  type DType,
+  type Graph,
+  graphOf,
+  range,
+  type Shape,
+  slice,
+  type Tensor,
+  unsqueeze,
+} from '../graph/index.ts'
+import type { KeyValueCache } from '../nn/index.ts'
+
+/** What a model is for, by PEFT's names of task types. */
+export type ModelTask = 'FEATURE_EXTRACTION' | 'SEQ_CLS' | 'CAUSAL_LM'
+
+/** The inputs of a model. Either `input_ids` or `inputs_embeds` must be given. */
+export interface ModelInputs {
+  /** int64 `[batch, sequence]` */
+  input_ids?: Tensor
+  /** The embedded tokens in place of their numbers, `[batch, sequence, hidden]`. */
+  inputs_embeds?: Tensor
+  /** int64 `[batch, past + sequence]`, 1 where a token stands and 0 where there is padding; all ones by default. */
+  attention_mask?: Tensor
+  /** int64 `[batch, sequence]`, the segment of each token. */
+  token_type_ids?: Tensor
+  /** int64 `[batch or 1, sequence]`; by default tokens are counted from the end of the cache. */
+  position_ids?: Tensor
+  /** int64: `[batch]` classes, or `[batch, sequence]` tokens (not shifted); -100 does not count. */
+  labels?: Tensor
+  /** Keys and values of earlier positions; the new ones are left in it. */
+  cache?: KeyValueCache
+  /** Compute the logits of this many last positions only. */
+  num_logits_to_keep?: number
+}
+
+/** The outputs of a model; what is not fetched is not computed. */
+export interface ModelOutput {
+  /** `[batch, classes]`, or `[batch, sequence, vocabulary]` */
+  logits?: Tensor
+  /** The mean loss over the labels, a scalar; present when `labels` were given. */
+  loss?: Tensor
+  /** `[batch, sequence, hidden]` */
+  last_hidden_state?: Tensor
+  /** `[batch, hidden]` */
+  pooler_output?: Tensor
+  /** The embeddings, then each layer's output, `[batch, sequence, hidden]`. */
+  hidden_states?: Tensor[]
+}
+
+/** The type of one input of a model. */
+export interface InputSpec {
+  dtype: DType
+  shape: Shape
+  /** Whether the model runs without it. */
+  optional?: boolean
+}
+
+/** Where tokens come from: an embedding layer, or whatever took its place. */
+interface TokenEmbedding {
+  forward(ids: Tensor): Tensor
+}
+
+/** The embedded tokens, `[batch, sequence, hidden]`. Throws unless exactly one of the two inputs was given. */
+export function embedTokens(embedding: TokenEmbedding, inputs: ModelInputs): Tensor {
+  const { input_ids, inputs_embeds } = inputs
+  if ((input_ids === undefined) === (inputs_embeds === undefined)) {
+    throw new Error(
+      `forward: got ${input_ids ? 'both input_ids and inputs_embeds' : 'neither input_ids nor inputs_embeds'}, ` +
+        'expected exactly one of them',
+    )
+  }
+  return inputs_embeds ?? embedding.forward(input_ids!)
+}
+
+/** The graph that the inputs belong to. */
+export function graphOfInputs(inputs: ModelInputs): Graph {
+  return graphOf([inputs.input_ids ?? inputs.inputs_embeds])
+}
+
+/** The positions `past`, … `past + sequence - 1`: int64 `[1, sequence]`. */
+export function defaultPositions(graph: Graph, past: Dim, sequence: Dim): Tensor {
+  const total = addDims(past, sequence)
+  return unsqueeze(slice(range(graph, total), 0, past, total), [0])
+}
+
+/** Refuses a sequence that is known to be longer than a table of learned positions. */
+export function checkPositions(past: Dim, sequence: Dim, limit: number): void {
+  const total = addDims(past, sequence)
+  if (typeof total === 'number' && total > limit) {
+    throw new Error(
+      `forward: the sequence has ${total} positions, the model was made for ${limit} (max_position_embeddings); ` +
+        'shorten or truncate it',
+    )
+  }
+}

@@ -1,0 +1,177 @@
+/** @file The base of all models: configuration, inputs and outputs, and loading and saving in Transformers' layout. */
+import { Module } from '../nn/index.ts'
+import type { PretrainedConfig } from './config.ts'
+import { type GenerateOptions, type GenerateResult, generator, type Prompts, type StreamOptions } from './generator.ts'
+import type { ResolveOptions } from './hub.ts'
+import type { InputSpec, ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
+
+/** Options of `fromPretrained`. */
+export interface FromPretrainedOptions extends Omit<ResolveOptions, 'allowPatterns'> {
+  /** The configuration to build from; by default the config.json beside the weights. */
+  config?: PretrainedConfig
+  /** The number of classes of a classifier; by default what the configuration says. */
+  numLabels?: number
+  /** The names of the classes. */
+  id2label?: Readonly<Record<number, string>> | readonly string[]
+  label2id?: Readonly<Record<string, number>>
+  /** Draws the parameters that the checkpoint lacks; 0 by default. */
+  seed?: number
+  /** Whether parameters of another shape than the checkpoint's are drawn anew instead of refused. */
+  ignoreMismatchedSizes?: boolean
+  /** Where float32 copies of checkpoints in other types are kept; see `convertedToFloat32`. */
+  conversionCacheDir?: string
+  /** Takes what is odd and does not prevent loading, one sentence each; by default printed, each once. */
+  onWarning?: (message: string) => void
+}
+
+/** A class of models, as `fromPretrained` and the registry need it. */
+export interface ModelClass<T extends PreTrainedModel = PreTrainedModel> {
+  readonly name: string
+  /** The `model_type` of the configurations that it takes. */
+  readonly modelType: string
+  // biome-ignore lint/suspicious/noExplicitAny: each class takes its own configuration
+  new (config: any): T
+  fromConfig<M extends PreTrainedModel>(this: ModelClass<M>, config: PretrainedConfig): M
+  fromPretrained<M extends PreTrainedModel>(
+    this: ModelClass<M>,
+    folderOrHubId: string,
+    options?: FromPretrainedOptions,
+  ): Promise<M>
+}
+
+/** A configuration of a model of text. */
+export interface TextConfig extends PretrainedConfig {
+  readonly hidden_size: number
+  readonly vocab_size: number
+  readonly initializer_range: number
+}
+
+/**
+ * A model with a configuration and named parameters, built by `fromConfig` (shapes only, no memory for values) or
+ * `fromPretrained`. Subclasses build their tree in the constructor, with the parameter names of the checkpoint.
+ */
+export abstract class PreTrainedModel<C extends TextConfig = TextConfig> extends Module {
+  /** The `model_type` of the configurations that this class takes. */
+  static readonly modelType: string = ''
+
+  readonly config: C
+  /** Where it was loaded from: the folder or hub id as it was given. An adapter's file names it as its base. */
+  nameOrPath: string | undefined
+  /** The parameters that the checkpoint lacked; they were drawn from the seed. */
+  missingParameters: readonly string[] = []
+  /** The tensors of the checkpoint that the model has no place for. */
+  unexpectedParameters: readonly string[] = []
+
+  constructor(config: C) {
+    super()
+    this.config = config
+  }
+
+  /** Traces the computation. */
+  abstract override forward(inputs: ModelInputs): ModelOutput
+  /** What the model is for. */
+  abstract get task(): ModelTask
+  /** The property that holds the base model in models with a head: `bert`, `model`, `transformer`. */
+  abstract get baseModelPrefix(): string
+  /** The layer that embeds tokens. */
+  abstract getInputEmbeddings(): Module
+  /** Tensors of checkpoints that are computed here and never read. */
+  abstract get ignoredTensors(): readonly RegExp[]
+
+  /** The layer that gives logits over the vocabulary, where there is one. */
+  getOutputEmbeddings(): Module | undefined {
+    return undefined
+  }
+
+  /** The model without its head; a base model is its own. */
+  get baseModel(): PreTrainedModel {
+    const inner = (this as Record<string, unknown>)[this.baseModelPrefix]
+    return inner instanceof PreTrainedModel ? inner : this
+  }
+
+  /** The number of elements of all parameters, tied ones counted once. */
+  numParameters(): number {
+    return this.parameters().reduce((total, parameter) => total + parameter.size, 0)
+  }
+
+  /** The name that a tensor of an old checkpoint has today. */
+  currentName(name: string): string {
+    return name
+  }
+
+  /** The inputs that the model takes as tensors, by name. */
+  inputSpecs(): Record<string, InputSpec> {
+    const tokens: InputSpec = { dtype: 'int64', shape: ['batch', 'sequence'] }
+    const specs: Record<string, InputSpec> = {
+      input_ids: tokens,
+      inputs_embeds: { dtype: 'float32', shape: ['batch', 'sequence', this.config.hidden_size], optional: true },
+      attention_mask: { ...tokens, optional: true },
+      position_ids: { ...tokens, optional: true },
+    }
+    if (this.task === 'SEQ_CLS') specs.labels = { dtype: 'int64', shape: ['batch'], optional: true }
+    if (this.task === 'CAUSAL_LM') specs.labels = { ...tokens, optional: true }
+    return specs
+  }
+
+  /**
+   * Builds the tree without values, which is enough to count and to trace.
+   *
+   * @throws when the configuration is of another architecture
+   */
+  static fromConfig<T extends PreTrainedModel>(this: ModelClass<T>, config: PretrainedConfig): T {
+    if (config.model_type !== this.modelType) {
+      throw new Error(
+        `${this.name}: ${config.label} has model_type "${config.model_type}", expected "${this.modelType}". ` +
+          'Use the class of that architecture, or one of AutoModel, AutoModelForSequenceClassification, AutoModelForCausalLM.',
+      )
+    }
+    const model = new this(config)
+    // Enumerating names them.
+    model.parameters()
+    return model
+  }
+
+  /**
+   * Builds the model in a folder or of a hub id. Values stay in their files until they are needed; parameters that the
+   * checkpoint lacks are drawn from the seed, as Transformers draws them.
+   *
+   * @throws when a tensor has another shape than its parameter, or none of the tensors fits
+   */
+  static async fromPretrained<T extends PreTrainedModel>(
+    this: ModelClass<T>,
+    folderOrHubId: string,
+    options: FromPretrainedOptions = {},
+  ): Promise<T> {
+    // Loaded here and not above, so that a browser can build models without Node's modules.
+    const { loadPretrained } = await import('./load.ts')
+    return loadPretrained(this, folderOrHubId, options)
+  }
+
+  /**
+   * Continues prompts token by token: greedily, or by drawing with `doSample`.
+   *
+   * @param inputs the tokens of one prompt, or of several of any lengths
+   * @throws when the model does not predict tokens, or a prompt or option does not fit
+   * @example
+   * const { newTokens } = await model.generate(tokenizer.encode('Once upon a time').inputIds, { maxNewTokens: 50 })
+   */
+  async generate(inputs: Prompts, options?: GenerateOptions): Promise<GenerateResult> {
+    return generator().generate(this, inputs, options)
+  }
+
+  /**
+   * Continues one prompt and gives the text piece by piece.
+   *
+   * @example
+   * for await (const piece of model.stream(ids, { tokenizer, maxNewTokens: 80 })) process.stdout.write(piece)
+   */
+  stream(inputs: readonly number[], options?: StreamOptions): AsyncIterableIterator<string> {
+    return generator().stream(this, inputs, options)
+  }
+
+  /** Writes config.json and model.safetensors as Transformers does, tied parameters once. */
+  async savePretrained(folder: string): Promise<void> {
+    const { savePretrained } = await import('./save.ts')
+    await savePretrained(this, folder)
+  }
+}

@@ -1,0 +1,144 @@
+/** @file Rotary position embeddings (arXiv 2104.09864) and the ways of stretching them to longer sequences. */
+import {
+  add,
+  cast,
+  concat,
+  cos,
+  div,
+  type Graph,
+  greater,
+  max,
+  mul,
+  pow,
+  sin,
+  split,
+  sub,
+  type Tensor,
+  unsqueeze,
+  where,
+} from '../graph/index.ts'
+import type { RopeParameters } from './config.ts'
+
+/** Cosines and sines of the angles of each position, `[batch or 1, 1, sequence, width / 2]` each. */
+export interface RotaryTable {
+  cos: Tensor
+  sin: Tensor
+}
+
+/** What the rotation of a family of heads is made of. */
+export interface RopeOptions {
+  parameters: RopeParameters
+  /** The width of one head. */
+  width: number
+  /** The sequence length that the model was made for. */
+  maxPositions: number
+}
+
+/** The angle per position of each pair of coordinates, and a factor on cosine and sine. */
+export interface RopeFrequencies {
+  /** `[width / 2]` */
+  inverse: Float32Array
+  attentionFactor: number
+}
+
+/**
+ * The frequencies of every rotary type but `dynamic`, whose frequencies depend on the sequence: here those of sequences
+ * up to `maxPositions`. Throws for a type that is not computed.
+ */
+export function ropeFrequencies({ parameters, width }: RopeOptions): RopeFrequencies {
+  const { rope_theta: theta, rope_type: type, factor = 1, partial_rotary_factor: share = 1 } = parameters
+  if (share !== 1) {
+    throw new Error(`rope: partial_rotary_factor is ${share}; this architecture rotates whole heads, expected 1`)
+  }
+  const exponents = Float32Array.from({ length: width / 2 }, (_, i) => (2 * i) / width)
+  const inverse = exponents.map(exponent => 1 / Math.fround(theta ** exponent))
+  switch (type) {
+    case 'default':
+    case 'dynamic':
+      return { inverse, attentionFactor: 1 }
+    case 'linear':
+      return { inverse: inverse.map(value => value / factor), attentionFactor: 1 }
+    case 'llama3':
+      return { inverse: stretchByWavelength(inverse, parameters), attentionFactor: 1 }
+    case 'yarn':
+      return { inverse: stretchByRotations(inverse, parameters, width), attentionFactor: yarnFactor(parameters) }
+    default:
+      throw new Error(
+        `rope: the type "${type}" is not computed; expected default, linear, dynamic, llama3 or yarn. ` +
+          'A checkpoint for such short sequences can often be used with rope_type "default".',
+      )
+  }
+}
+
+/** Llama 3.1: long waves are stretched by the factor, short ones kept, those between interpolated. */
+function stretchByWavelength(inverse: Float32Array, parameters: RopeParameters): Float32Array {
+  const { factor, low_freq_factor: low, high_freq_factor: high } = parameters as Required<RopeParameters>
+  const length = parameters.original_max_position_embeddings!
+  return inverse.map(value => {
+    const wavelength = (2 * Math.PI) / value
+    if (wavelength < length / high) return value
+    if (wavelength > length / low) return value / factor
+    const smooth = (length / wavelength - low) / (high - low)
+    return ((1 - smooth) * value) / factor + smooth * value
+  })
+}
+
+/** YaRN (arXiv 2309.00071): coordinates that turn often within the original length are kept, the others stretched. */
+function stretchByRotations(inverse: Float32Array, parameters: RopeParameters, width: number): Float32Array {
+  const { factor = 1, beta_fast = 32, beta_slow = 1, truncate = true, rope_theta: theta } = parameters
+  const length = parameters.original_max_position_embeddings!
+  const coordinateOf = (rotations: number) =>
+    (width * Math.log(length / (rotations * 2 * Math.PI))) / (2 * Math.log(theta))
+  const first = Math.max(truncate ? Math.floor(coordinateOf(beta_fast)) : coordinateOf(beta_fast), 0)
+  const last = Math.min(truncate ? Math.ceil(coordinateOf(beta_slow)) : coordinateOf(beta_slow), width - 1)
+  const span = last === first ? 0.001 : last - first
+  return inverse.map((value, i) => {
+    const stretched = Math.min(Math.max((i - first) / span, 0), 1)
+    return (value / factor) * stretched + value * (1 - stretched)
+  })
+}
+
+function yarnFactor({ factor = 1, attention_factor, mscale, mscale_all_dim }: RopeParameters): number {
+  const scale = (weight: number) => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1)
+  if (attention_factor !== undefined && attention_factor !== null) return attention_factor
+  return mscale && mscale_all_dim ? scale(mscale) / scale(mscale_all_dim) : scale(1)
+}
+
+/**
+ * The table that {@link applyRotary} takes, made once a forward pass.
+ *
+ * @param positions int64 `[batch or 1, sequence]`
+ */
+export function rotaryTable(positions: Tensor, options: RopeOptions): RotaryTable {
+  const { graph } = positions
+  const { inverse, attentionFactor } = ropeFrequencies(options)
+  const fixed = graph.constant([...inverse], 'float32')
+  const frequencies =
+    options.parameters.rope_type === 'dynamic' ? dynamicFrequencies(graph, positions, fixed, options) : fixed
+  const angles = mul(unsqueeze(cast(positions, 'float32'), [1, 3]), frequencies)
+  const scaled = (x: Tensor) => (attentionFactor === 1 ? x : mul(x, attentionFactor))
+  return { cos: scaled(cos(angles)), sin: scaled(sin(angles)) }
+}
+
+/** Beyond `maxPositions` the base grows with the length of the sequence ("NTK-aware" scaling). */
+function dynamicFrequencies(graph: Graph, positions: Tensor, fixed: Tensor, options: RopeOptions): Tensor {
+  const { parameters, width, maxPositions } = options
+  const { rope_theta: theta, factor = 1 } = parameters
+  const length = add(cast(max(positions), 'float32'), 1)
+  const growth = sub(mul(div(length, maxPositions), factor), factor - 1)
+  const base = mul(pow(growth, width / (width - 2)), theta)
+  const exponents = Array.from({ length: width / 2 }, (_, i) => (-2 * i) / width)
+  const stretched = pow(base, graph.constant(exponents, 'float32'))
+  return where(greater(length, maxPositions), stretched, fixed)
+}
+
+/**
+ * Turns each pair of coordinates `(i, i + width / 2)` by its position's angle.
+ *
+ * @param x `[batch, heads, sequence, width]`
+ */
+export function applyRotary(x: Tensor, table: RotaryTable): Tensor {
+  const half = (x.shape[3] as number) / 2
+  const [left, right] = split(x, [half, half], 3)
+  return concat([sub(mul(left, table.cos), mul(right, table.sin)), add(mul(right, table.cos), mul(left, table.sin))], 3)
+}
