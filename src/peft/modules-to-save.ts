@@ -1,0 +1,44 @@
+/** @file Modules that are trained as a whole and saved with the adapter: a new head, an embedding. */
+import { Module, ModuleDict } from '../nn/index.ts'
+import type { AdapterState } from './tuner-layer.ts'
+
+/** Stands in the place of a module of which each adapter has a trained copy. */
+export class ModulesToSaveWrapper extends Module {
+  original_module: Module
+  modules_to_save = new ModuleDict()
+  readonly adapterState: AdapterState
+
+  constructor(original: Module, state: AdapterState) {
+    super()
+    this.original_module = original
+    this.adapterState = state
+  }
+
+  /** Gives an adapter its copy, with the values that the original has. */
+  addAdapter(name: string): void {
+    const copy = this.original_module.clone()
+    for (const [, parameter] of copy.namedParameters()) parameter.requiresGrad = true
+    this.modules_to_save.set(name, copy)
+  }
+
+  /** The adapters that have a copy. */
+  adapterNames(): string[] {
+    return this.modules_to_save.keys()
+  }
+
+  /** Removes an adapter's copy. */
+  deleteAdapter(name: string): void {
+    this.modules_to_save.delete(name)
+  }
+
+  /** The module that computes now. */
+  get current(): Module {
+    const { active, disabled } = this.adapterState
+    const name = disabled ? undefined : active.find(adapter => this.modules_to_save.has(adapter))
+    return (name === undefined ? undefined : this.modules_to_save.get(name)) ?? this.original_module
+  }
+
+  forward(...inputs: unknown[]): unknown {
+    return this.current.forward(...inputs)
+  }
+}

@@ -1,0 +1,123 @@
+/** @file Which modules of a model an adapter works on. */
+import { Conv1D, Linear, type Module } from '../nn/index.ts'
+import { didYouMean } from '../util/nearest.ts'
+import type { TargetOptions } from './method.ts'
+import { fullMatch } from './pattern.ts'
+import { TunerLayer } from './tuner-layer.ts'
+
+/** The shorthand for every dense layer but the output layer. */
+const ALL_LINEAR = 'all-linear'
+
+const endsWithName = (path: string, name: string) => path === name || path.endsWith(`.${name}`)
+
+/** Options for {@link resolveTargets}. */
+export interface ResolveTargetOptions {
+  /** The modules that must not be chosen by `all-linear`: the output layer, the classifier. */
+  outputModules: readonly string[]
+  /** Whether a name in a list that matches nothing is an error; a file of Python's may hold such names. */
+  strict: boolean
+}
+
+/**
+ * The paths of the modules that `options` choose in `model`.
+ *
+ * @param targets a list of names (the end of a path), a regular expression for whole paths, or `all-linear`
+ * @throws when a name or expression matches nothing, with the nearest names
+ */
+export function resolveTargets(
+  model: Module,
+  targets: readonly string[] | string,
+  options: TargetOptions,
+  { outputModules, strict }: ResolveTargetOptions,
+): string[] {
+  const paths = candidatePaths(model)
+  const isExcluded = exclusion(options)
+  let chosen: string[]
+  if (typeof targets === 'string' && targets.toLowerCase() === ALL_LINEAR) {
+    const modules = new Map(model.namedModules())
+    const isDense = (path: string) => {
+      const module = modules.get(path)
+      const inner = module instanceof TunerLayer ? module.base_layer : module
+      return inner instanceof Linear || inner instanceof Conv1D
+    }
+    chosen = paths.filter(path => isDense(path) && !outputModules.includes(path))
+  } else if (typeof targets === 'string') {
+    const pattern = fullMatch(targets, 'targetModules')
+    chosen = paths.filter(path => pattern.test(path))
+    if (chosen.length === 0)
+      throw new Error(`targetModules: the expression "${targets}" matches no module. ${examples(paths)}`)
+  } else {
+    for (const target of targets) if (strict) requireMatch(target, paths)
+    chosen = paths.filter(path => targets.some(target => endsWithName(path, target)) && isInLayers(path, options))
+    if (chosen.length === 0) {
+      const layers =
+        options.layersToTransform == null
+          ? ''
+          : ` within layersToTransform ${JSON.stringify(options.layersToTransform)}`
+      throw new Error(`targetModules: none of ${JSON.stringify(targets)} matches a module${layers}. ${examples(paths)}`)
+    }
+  }
+  const kept = chosen.filter(path => !isExcluded(path))
+  if (kept.length === 0) {
+    throw new Error(
+      `All ${chosen.length} target modules are excluded by excludeModules or modulesToSave: ${chosen.slice(0, 5).join(', ')}`,
+    )
+  }
+  return kept
+}
+
+/** The paths of modules as they were before any adapter: nothing that adapters brought along. */
+function candidatePaths(model: Module): string[] {
+  const inside = new Set<string>()
+  const paths: string[] = []
+  for (const [path, module] of model.namedModules()) {
+    if (path === '') continue
+    const parent = path.slice(0, Math.max(0, path.lastIndexOf('.')))
+    if (inside.has(parent)) {
+      inside.add(path)
+      continue
+    }
+    if (module instanceof TunerLayer) inside.add(path)
+    paths.push(path)
+  }
+  return paths
+}
+
+function requireMatch(target: string, paths: readonly string[]): void {
+  if (paths.some(path => endsWithName(path, target))) return
+  const names = target.includes('.') ? paths : paths.map(path => path.slice(path.lastIndexOf('.') + 1))
+  const known = names.filter(name => !/^\d+$/.test(name))
+  throw new Error(`targetModules: no module is called "${target}".${didYouMean(target, known)} ${examples(paths)}`)
+}
+
+function examples(paths: readonly string[]): string {
+  const names = [...new Set(paths.map(path => path.slice(path.lastIndexOf('.') + 1)))].filter(
+    name => !/^\d+$/.test(name),
+  )
+  return `The modules of this model are called ${names.slice(0, 24).join(', ')}${names.length > 24 ? ', …' : ''}.`
+}
+
+function exclusion({ excludeModules, modulesToSave }: TargetOptions): (path: string) => boolean {
+  const pattern = typeof excludeModules === 'string' ? fullMatch(excludeModules, 'excludeModules') : undefined
+  const names = typeof excludeModules === 'string' ? [] : (excludeModules ?? [])
+  // What is trained as a whole must not carry an adapter too.
+  const saved = (modulesToSave ?? []).map(name => fullMatch(`(?:.*\\.)?${name}(?:\\..*)?`, 'modulesToSave'))
+  return path =>
+    Boolean(pattern?.test(path)) ||
+    names.some(name => endsWithName(path, name)) ||
+    saved.some(expression => expression.test(path))
+}
+
+/** Whether a path lies in one of the layers that `layersToTransform` names: the first number in it counts. */
+function isInLayers(path: string, { layersToTransform, layersPattern }: TargetOptions): boolean {
+  if (layersToTransform == null || (Array.isArray(layersToTransform) && layersToTransform.length === 0)) return true
+  const patterns = typeof layersPattern === 'string' ? [layersPattern] : (layersPattern ?? [])
+  const expressions = patterns.length
+    ? patterns.map(pattern => new RegExp(`(?:^|.*?\\.)${pattern}\\.(\\d+)\\.`))
+    : [/^.*?\.[^.]*\.(\d+)\./]
+  for (const expression of expressions) {
+    const match = expression.exec(path)
+    if (match) return [layersToTransform].flat().includes(Number(match[1]))
+  }
+  return false
+}
