@@ -93,12 +93,13 @@ export class PeftModel<M extends Module = Module> extends Module {
 
   /** The inputs that the model takes as tensors, by name. */
   inputSpecs(): ReturnType<PreTrainedModel['inputSpecs']> {
-    if (!(this.#base instanceof PreTrainedModel)) {
+    const base = this.#base as unknown as Partial<PreTrainedModel>
+    if (typeof base.inputSpecs !== 'function') {
       throw new Error(
-        `${this.#base.constructor.name} does not declare its inputs; give them to compile or valueAndGrad`,
+        `${this.#base.constructor.name} does not declare its inputs: give it a method inputSpecs(), or give the inputs to compile or valueAndGrad`,
       )
     }
-    return this.#base.inputSpecs()
+    return base.inputSpecs()
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: a module of one's own has its own signature

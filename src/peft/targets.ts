@@ -114,7 +114,7 @@ function isInLayers(path: string, { layersToTransform, layersPattern }: TargetOp
   const patterns = typeof layersPattern === 'string' ? [layersPattern] : (layersPattern ?? [])
   const expressions = patterns.length
     ? patterns.map(pattern => new RegExp(`(?:^|.*?\\.)${pattern}\\.(\\d+)\\.`))
-    : [/^.*?\.[^.]*\.(\d+)\./]
+    : [/(?:^|\.)[^.]*\.(\d+)\./]
   for (const expression of expressions) {
     const match = expression.exec(path)
     if (match) return [layersToTransform].flat().includes(Number(match[1]))

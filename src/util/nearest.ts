@@ -19,7 +19,7 @@ export function nearest(name: string, candidates: Iterable<string>, count = 3): 
   return [...new Set(candidates)]
     .map(candidate => {
       const other = candidate.toLowerCase()
-      const contained = lower.length > 2 && (other.includes(lower) || lower.includes(other))
+      const contained = lower.length > 2 && other.includes(lower)
       return { candidate, distance: contained ? 0.5 : editDistance(lower, other) }
     })
     .filter(({ candidate, distance }) => distance < Math.max(candidate.length, name.length) * 0.7)

@@ -1,0 +1,28 @@
+/** @file peft-ts: parameter-efficient fine-tuning for TypeScript. */
+export {
+  AutoTokenizer,
+  Dataset,
+  type Feature,
+  loadDataset,
+  Tokenizer,
+  tokenizeCausalLM,
+  tokenizeClassification,
+} from './data/index.ts'
+export * from './generation/index.ts'
+export * from './graph/index.ts'
+export { type CompiledFunction, compile, type FunctionOptions, type InputSpecs } from './models/function.ts'
+export {
+  AutoConfig,
+  AutoModel,
+  AutoModelForCausalLM,
+  AutoModelForSequenceClassification,
+  type FromPretrainedOptions,
+  type ModelInputs,
+  type ModelOutput,
+  PreTrainedModel,
+  PretrainedConfig,
+} from './models/index.ts'
+export * from './nn/index.ts'
+export * from './peft/index.ts'
+export { type CompileOptions, defaultEngine, Engine, type TensorData, tensorData } from './runtime/index.ts'
+export * from './training/index.ts'

@@ -1,0 +1,61 @@
+/** @file Training: losses with gradients, optimizers, schedules, metrics, and the Trainer. */
+export {
+  type IntervalStrategy,
+  type SaveStrategy,
+  TrainingArguments,
+  type TrainingArgumentsOptions,
+  type TrainingOption,
+} from './arguments.ts'
+export {
+  EarlyStoppingCallback,
+  type EarlyStoppingOptions,
+  type EvaluationLog,
+  type StepReport,
+  type TrainerCallback,
+  type TrainerControl,
+  type TrainerEvents,
+  type TrainerState,
+  type TrainingLog,
+} from './callbacks.ts'
+export type { Batch, DataCollator } from './collate.ts'
+export { NonFiniteError, TrainingInterrupted } from './errors.ts'
+export type { ComputeMetrics, Predictions } from './evaluation.ts'
+export type { ExampleSource } from './examples.ts'
+export { clipGradNorm, GradientSum } from './gradient.ts'
+export {
+  accuracy,
+  argmax,
+  classificationMetrics,
+  type F1Options,
+  f1Score,
+  matthewsCorrelation,
+  perplexity,
+} from './metrics.ts'
+export type { TrainableModel, TrainingTask } from './model.ts'
+export { AdamW, type AdamWOptions } from './optimizers/adamw.ts'
+export { createOptimizer } from './optimizers/create.ts'
+export { Optimizer, type OptimizerOptions, type OptimizerState } from './optimizers/optimizer.ts'
+export { SGD, type SGDOptions } from './optimizers/sgd.ts'
+export { freeze, setTrainable, trainHead } from './parameters.ts'
+export type { TrainResult } from './run.ts'
+export {
+  getConstantSchedule,
+  getConstantScheduleWithWarmup,
+  getCosineScheduleWithWarmup,
+  getLinearScheduleWithWarmup,
+  getScheduler,
+  SCHEDULER_TYPES,
+  type Schedule,
+  type ScheduleOptions,
+  type SchedulerType,
+} from './schedules.ts'
+export { type PredictionOutput, Trainer, type TrainerOptions } from './trainer.ts'
+export {
+  type LossResult,
+  type StepFunction,
+  trainableParameters,
+  type ValueAndGradients,
+  type ValueAndGradOptions,
+  valueAndGrad,
+} from './value-and-grad.ts'
+export { decayRule } from './weight-decay.ts'

@@ -1,0 +1,38 @@
+/** @file What the Trainer needs of a model: models of checkpoints, models with adapters, and anyone's own. */
+import type { Tensor } from '../graph/index.ts'
+import type { InputSpecs } from '../models/function.ts'
+import type { Module } from '../nn/index.ts'
+
+/** A model that can be trained. */
+export interface TrainableModel extends Module {
+  /** The configuration; `num_labels`, `vocab_size`, `max_position_embeddings` and `pad_token_id` are read where it has them. */
+  readonly config?: object
+  /** What the model is for, by PEFT's names. */
+  readonly task?: string
+  /** The inputs with their symbolic dimensions. */
+  inputSpecs(): InputSpecs
+  /** The computation: the mean loss over the targets where labels were given, and the scores. */
+  // biome-ignore lint/suspicious/noExplicitAny: a model of one's own names its own inputs
+  forward(inputs: any): { loss?: Tensor; logits?: Tensor }
+  /** Writes the model (or its adapter) to a folder. */
+  savePretrained(folder: string): Promise<unknown>
+}
+
+/** The tasks that the Trainer knows metrics for. */
+export type TrainingTask = 'SEQ_CLS' | 'CAUSAL_LM'
+
+/** What the Trainer reads from a configuration. */
+export interface ModelFacts {
+  num_labels?: number
+  id2label?: Readonly<Record<number, string>>
+  vocab_size?: number
+  max_position_embeddings?: number
+  pad_token_id?: number | null
+  /** Present where positions are rotations: they have no end. */
+  rope_parameters?: unknown
+}
+
+/** The facts that a model's configuration states. */
+export function factsOf(model: TrainableModel): ModelFacts {
+  return (model.config ?? {}) as ModelFacts
+}

@@ -1,0 +1,107 @@
+/** @file The value of a loss and its gradients, for any function of any module tree. */
+import { gradients, recomputeCheap } from '../autodiff/index.ts'
+import { concat, type Graph, pushSlices, reshape, type Tensor, zeros } from '../graph/index.ts'
+import { asFunction, type FunctionOptions, type SymbolicInputs, TracedFunction } from '../models/function.ts'
+import { Gradients, type Module, type Parameter, ParameterVector } from '../nn/index.ts'
+import { floats, type RunOptions, type TensorData } from '../runtime/index.ts'
+
+/** Options of {@link valueAndGrad}. */
+export interface ValueAndGradOptions extends FunctionOptions {
+  /** The parameters to differentiate by: by default all with `requiresGrad`. A function chooses by name. */
+  parameters?: Iterable<readonly [string, Parameter]>
+  /** Whether dropout is active (true by default). */
+  training?: boolean
+}
+
+/** What a step gives. */
+export interface ValueAndGradients {
+  /** The loss. */
+  value: number
+  grads: Gradients
+  /** The other outputs that the loss function returned, by name. */
+  outputs: Record<string, TensorData>
+}
+
+/** A compiled step. */
+export interface StepFunction extends AsyncDisposable {
+  (batch: Readonly<Record<string, TensorData>>, options?: RunOptions): Promise<ValueAndGradients>
+  dispose(): Promise<void>
+}
+
+/** A loss, or a loss with further outputs to fetch. */
+export type LossResult = Tensor | ({ loss: Tensor } & Record<string, Tensor>)
+
+const GRADIENT = 'gradient'
+
+/**
+ * Compiles a loss together with its gradients. The parameters keep their values: pass the gradients to an optimizer.
+ *
+ * @param compute the loss of a batch, a scalar; it may return further tensors beside it
+ * @throws when there is nothing to train, or when the loss does not depend on any trainable parameter
+ * @example
+ * const step = await valueAndGrad(net, (net, { x, y }) => crossEntropy(net.forward(x), y))
+ * const optimizer = new AdamW(trainableParameters(net), { lr: 1e-3 })
+ * const { value, grads } = await step(batch)
+ * optimizer.step(grads)
+ */
+export async function valueAndGrad<M extends Module>(
+  module: M,
+  compute: (module: M, inputs: SymbolicInputs) => LossResult,
+  options: ValueAndGradOptions = {},
+): Promise<StepFunction> {
+  const vector = options.parameters ? await ParameterVector.load(options.parameters) : await loadTrainable(module)
+  if (vector.size === 0) throw new Error('There is nothing to train: no parameter has requiresGrad')
+  const traced = new TracedFunction(
+    vector,
+    (graph, inputs) => {
+      graph.training = options.training ?? true
+      const result = compute(module, inputs)
+      const { loss, ...others } = 'loss' in result ? result : { loss: result as Tensor }
+      return withGradients(graph, vector, loss, others, options.mode === 'small')
+    },
+    options,
+  )
+  return asFunction(traced, async (batch: Readonly<Record<string, TensorData>>, run?: RunOptions) => {
+    const { loss, [GRADIENT]: gradient, ...outputs } = await traced.run(batch, run)
+    return { value: floats(loss)[0], grads: new Gradients(vector, floats(gradient)), outputs }
+  })
+}
+
+async function loadTrainable(module: Module): Promise<ParameterVector> {
+  module.initialize()
+  return ParameterVector.load(trainableEntries(module))
+}
+
+function trainableEntries(module: Module): [string, Parameter][] {
+  return [...module.namedParameters()].filter(([, parameter]) => parameter.requiresGrad)
+}
+
+/** The parameters of a module that training changes, as one vector. Gives values to those that have none. */
+export function trainableParameters(module: Module): ParameterVector {
+  module.initialize()
+  return new ParameterVector(trainableEntries(module))
+}
+
+/** The outputs of a step: the loss, the other tensors, and all gradients as one vector in the order of `vector`. */
+function withGradients(
+  graph: Graph,
+  vector: ParameterVector,
+  loss: Tensor,
+  others: Record<string, Tensor>,
+  saveMemory: boolean,
+): Record<string, Tensor> {
+  const used = vector.slices.filter(({ parameter }) => graph.bound(parameter, false))
+  if (used.length === 0) throw new Error('The loss does not depend on any trainable parameter')
+  const tensors = used.map(({ parameter }) => graph.bound(parameter)!)
+  const names = Object.keys(others)
+  // First the graph is made small, then it is differentiated: what the loss does not read has no gradient either.
+  const optimized = pushSlices([loss, ...names.map(name => others[name])], tensors)
+  const wrt = tensors.map(tensor => optimized.map(tensor)!)
+  const boundary = optimized.graph.nodes.length
+  const flat = new Map<Parameter, Tensor>()
+  gradients(optimized.outputs[0], wrt, (gradient, index) => flat.set(used[index].parameter, reshape(gradient, [-1])))
+  const parts = vector.slices.map(({ parameter, size }) => flat.get(parameter) ?? zeros(optimized.graph, [size]))
+  const outputs = [...optimized.outputs, concat(parts, 0)]
+  const final = saveMemory ? recomputeCheap(outputs, boundary).outputs : outputs
+  return Object.fromEntries(['loss', ...names, GRADIENT].map((name, i) => [name, final[i]]))
+}
