@@ -1,0 +1,44 @@
+/** @file Reading generation_config.json. */
+import { describe, expect, it } from 'vitest'
+import { temporaryFolder } from '../../test/temporary.ts'
+import { GenerationConfig } from './index.ts'
+
+const read = async (json: unknown) =>
+  GenerationConfig.fromPretrained(await temporaryFolder({ 'generation_config.json': JSON.stringify(json) }))
+
+describe('GenerationConfig.fromPretrained', () => {
+  it('gives the options that a chat model is published with', async () => {
+    const config = await read({
+      bos_token_id: 151643,
+      pad_token_id: 151643,
+      do_sample: true,
+      eos_token_id: [151645, 151643],
+      repetition_penalty: 1.05,
+      temperature: 0.7,
+      top_p: 0.8,
+      top_k: 20,
+      max_new_tokens: 256,
+      transformers_version: '4.37.0',
+    })
+    expect(config).toEqual({
+      ...{ padTokenId: 151643, eosTokenId: [151645, 151643], doSample: true, repetitionPenalty: 1.05 },
+      ...{ temperature: 0.7, topP: 0.8, topK: 20, maxNewTokens: 256 },
+    })
+  })
+
+  it('is empty where there is no file, and where it says nothing', async () => {
+    expect(await GenerationConfig.fromPretrained(await temporaryFolder())).toEqual({})
+    expect(await read({ num_beams: 1, top_k: null, eos_token_id: null })).toEqual({})
+  })
+
+  it('refuses what is not computed, and values of the wrong kind, naming the file', async () => {
+    await expect(read({ num_beams: 4 })).rejects.toThrow(
+      /generation_config\.json: "num_beams" is 4.*expected 1, since it is not computed/,
+    )
+    await expect(read({ suppress_tokens: [3] })).rejects.toThrow(/"suppress_tokens".*expected null/)
+    await expect(read({ temperature: 'hot' })).rejects.toThrow(/"temperature" is "hot"/)
+    await expect(read([1])).rejects.toThrow(/expected a JSON object/)
+    const broken = await temporaryFolder({ 'generation_config.json': '{' })
+    await expect(GenerationConfig.fromPretrained(broken)).rejects.toThrow(/could not be read.*Repair the file/)
+  })
+})

@@ -1,0 +1,28 @@
+/** @file Greedy continuations against Transformers'. */
+import { afterAll, describe, expect, it } from 'vitest'
+import { oracleCase, skippable } from '../../test/shared.ts'
+import { AutoModelForCausalLM } from '../models/index.ts'
+import { goldenTensors } from '../models/testing/oracle.ts'
+import { Engine, NodeBackend } from '../runtime/index.ts'
+import { generate } from './index.ts'
+
+const engine = new Engine(new NodeBackend())
+afterAll(() => engine.dispose())
+
+describe.each(['llama-causal', 'llama-rope-scaled-causal', 'qwen2-causal', 'gpt2-causal'])('generate', name => {
+  const folder = oracleCase('models', name)
+
+  it.skipIf(!folder)(
+    skippable(`oracle: ${name} continues as in Transformers`, !folder && 'no copy of the oracle here'),
+    async () => {
+      const model = await AutoModelForCausalLM.fromPretrained(folder!)
+      const tokens = (key: string) => Array.from(goldenTensors(folder!, key)[''].data as BigInt64Array, Number)
+      const [prompt, expected] = [tokens('in.generate'), tokens('out.generate')]
+      for (const cacheBucket of [4, 64]) {
+        const options = { engine, eosTokenId: null, maxNewTokens: expected.length - prompt.length, cacheBucket }
+        const { sequences } = await generate(model, [prompt, prompt.slice(2)], options)
+        expect(sequences[0]).toEqual(expected)
+      }
+    },
+  )
+})
