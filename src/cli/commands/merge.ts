@@ -1,0 +1,120 @@
+/** @file `peft merge`. */
+import { IGNORE_INDEX } from '../../data/index.ts'
+import { compile } from '../../models/function.ts'
+import type { PreTrainedModel } from '../../models/index.ts'
+import { type MergedParameter, PeftModel } from '../../peft/index.ts'
+import { floats, tensorData } from '../../runtime/index.ts'
+import { OutputFolder } from '../../training/output-folder.ts'
+import { Random } from '../../util/random.ts'
+import { formatBytes, formatCount, shellQuote } from '../format.ts'
+import { classNamesOf, hasTokenizer, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
+import type { Output } from '../output.ts'
+import { saveAll, weightBytes } from '../saving.ts'
+import type { TunedModel } from '../tuning.ts'
+
+/** The options of `peft merge`. */
+export interface MergeOptions extends ModelOptions {
+  adapter: string
+  output: string
+  overwrite: boolean
+  labels?: string[]
+}
+
+/** The largest difference of scores that rounding explains, as a share of the largest score. */
+const TOLERANCE = 1e-3
+const PROBE_ROWS = 2
+const PROBE_LENGTH = 12
+
+/** Writes a whole model whose weights contain the adapter, after checking that it computes the same. */
+export async function merge(options: MergeOptions, output: Output, signal?: AbortSignal): Promise<void> {
+  const located = await locateModel(options, output)
+  const labels = located.task === 'SEQ_CLS' ? await classNamesOf(located, options.labels) : undefined
+  const model = await openModel(located, { labels }, output)
+  if (!(model instanceof PeftModel)) throw new Error('There is no adapter to merge')
+  const folder = await OutputFolder.claim(options.output, { overwrite: options.overwrite, model })
+  signal?.throwIfAborted()
+
+  let report: readonly MergedParameter[] = []
+  const merged = await model.mergeAndUnload({ onReport: parameters => (report = parameters) })
+  const largest = report.reduce((a, b) => (b.largestChange > a.largestChange ? b : a), {
+    name: '',
+    largestChange: 0,
+  })
+  output.note(`merged ${formatCount(report.length)} weights; now checking the scores of a probe`)
+  const probe = await compareScores(model, merged)
+  if (!(probe.difference <= TOLERANCE * probe.largestScore)) {
+    throw new Error(
+      `The merged model does not compute what the adapter does: on a probe the scores differ by ${probe.difference} ` +
+        `(the largest is ${probe.largestScore}). Nothing was written.`,
+    )
+  }
+  signal?.throwIfAborted()
+  const hasOwn = [located.folder, located.adapterFolder].some(path => path !== undefined && hasTokenizer(path))
+  const tokenizer = hasOwn ? await openTokenizer(located) : undefined
+  if (!tokenizer) output.warn(`neither ${located.name} nor ${located.adapterName} has a tokenizer; none was written`)
+  await saveAll(folder, { model: merged, tokenizer, record: located.record, settingsFrom: located.folder })
+
+  const bytes = await weightBytes(folder.path)
+  const next = `peft ${located.task === 'SEQ_CLS' ? 'predict' : 'generate'} --model ${shellQuote(options.output)} ${located.task === 'SEQ_CLS' ? '--text' : '--prompt'} "..."`
+  output.result(
+    {
+      command: 'merge',
+      output: options.output,
+      merged_parameters: report.length,
+      largest_change: largest.largestChange,
+      largest_change_in: largest.name,
+      probe_difference: probe.difference,
+      probe_largest_score: probe.largestScore,
+      weight_bytes: bytes,
+      next: [next],
+    },
+    [
+      `merged ${formatCount(report.length)} weights; the largest change is ${largest.largestChange.toPrecision(4)}${largest.name && `, in ${largest.name}`}`,
+      `scores before and after differ by at most ${probe.difference.toExponential(2)} (the largest score is ${probe.largestScore.toPrecision(4)})`,
+      `model ${output.style.bold(options.output)} (${formatBytes(bytes)})`,
+      '',
+      'next:',
+      `  ${next}`,
+    ],
+  )
+}
+
+/** Runs both models on the same random tokens. */
+async function compareScores(before: TunedModel, after: PreTrainedModel) {
+  const [expected, got] = [await scoresOf(before), await scoresOf(after)]
+  let [difference, largestScore] = [0, 0]
+  expected.forEach((score, i) => {
+    const distance = Math.abs(score - got[i])
+    // A comparison with NaN is false: it must count as different.
+    if (!(distance <= difference)) difference = distance
+    largestScore = Math.max(largestScore, Math.abs(score))
+  })
+  return { difference, largestScore }
+}
+
+async function scoresOf(model: TunedModel): Promise<Float32Array> {
+  const { vocab_size, pad_token_id } = model.config
+  const random = new Random(0)
+  const ids = Array.from({ length: PROBE_ROWS }, () =>
+    Array.from({ length: PROBE_LENGTH }, () => {
+      const id = random.integer(vocab_size)
+      return id === (pad_token_id ?? IGNORE_INDEX) ? (id + 1) % vocab_size : id
+    }),
+  )
+  await using scores = await compile(
+    model,
+    (_, inputs) => {
+      const result = model.forward(inputs)
+      return { scores: (result.logits ?? result.last_hidden_state)! }
+    },
+    { inputs: model.inputSpecs(), mode: 'small' },
+  )
+  const result = await scores({
+    input_ids: tensorData('int64', ids),
+    attention_mask: tensorData(
+      'int64',
+      ids.map(row => row.map(() => 1)),
+    ),
+  })
+  return floats(result.scores)
+}

@@ -1,0 +1,148 @@
+/** @file `peft predict`. */
+import { Dataset, type Feature, type Tokenizer } from '../../data/index.ts'
+import { argmax, Trainer } from '../../training/index.ts'
+import { writeFileAtomic } from '../../util/files.ts'
+import {
+  classificationColumns,
+  columnRoles,
+  describeColumns,
+  longestInput,
+  readRows,
+  tokenizeLabelled,
+} from '../data.ts'
+import { UsageError } from '../exit.ts'
+import { formatCount } from '../format.ts'
+import { classNamesOf, type LocatedModel, locateModel, openModel, openTokenizer } from '../model.ts'
+import type { Output } from '../output.ts'
+import type { RunModelOptions } from './evaluate.ts'
+
+/** The options of `peft predict`. */
+export interface PredictOptions extends RunModelOptions {
+  text?: string[]
+  data?: string
+  out?: string
+}
+
+/** What a classifier says to one text. */
+export interface Prediction {
+  /** The row in the data file, or the position among the texts. */
+  index: number
+  text: string
+  pair?: string
+  label: string
+  probability: number
+  probabilities: Record<string, number>
+}
+
+/** Prints the class of texts, or writes one JSON line for each row of a file. */
+export async function predict(options: PredictOptions, output: Output, signal?: AbortSignal): Promise<void> {
+  if ((options.text === undefined) === (options.data === undefined)) {
+    throw new UsageError('peft predict takes --text "..." or --data FILE, one of the two')
+  }
+  if (options.out !== undefined && options.data === undefined) throw new UsageError('--out belongs to --data')
+  const located = await locateModel(options, output)
+  if (located.task !== 'SEQ_CLS') {
+    throw new UsageError(`peft predict is for classifiers (--task seq_cls); to continue a text take peft generate`)
+  }
+  const labels = await classNamesOf(located, options.labels)
+  const tokenizer = await openTokenizer(located)
+  const texts = await readTexts(options, located, labels, tokenizer, output)
+  const model = await openModel(located, { labels, seed: options.seed }, output)
+  const { batchSize, mode, threads, seed } = options
+  const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, mode, threads, seed } })
+  const { logits } = await trainer.predict(texts.features, { signal })
+  const predictions = logits.map((scores, i) => ({
+    index: texts.rows[i],
+    ...texts.source(texts.rows[i]),
+    ...named(softmax(scores), labels),
+  }))
+  if (options.data === undefined) printTexts(predictions, output)
+  else await writeRows(predictions, options, output)
+}
+
+interface Texts {
+  features: Feature[]
+  rows: number[]
+  source(row: number): { text: string; pair?: string }
+}
+
+async function readTexts(
+  options: PredictOptions,
+  { config, record }: LocatedModel,
+  labels: readonly string[],
+  tokenizer: Tokenizer,
+  output: Output,
+): Promise<Texts> {
+  const file =
+    options.data === undefined
+      ? { path: '--text', rows: new Dataset(options.text!.map(text => ({ text }))) }
+      : await readRows(options.data, options)
+  const reading = { recorded: options.data === undefined ? { text: 'text' } : record?.columns, needsLabel: false }
+  const columns = classificationColumns(file, options.data === undefined ? {} : options, reading)
+  if (options.data !== undefined) {
+    const { label: _, ...shown } = columnRoles(columns)
+    output.note(`data: ${describeColumns(shown)}`)
+  }
+  const { textColumn, pairColumn } = columns
+  const unlabelled = { path: file.path, rows: file.rows.map(row => ({ ...row, [UNLABELLED]: labels[0] })) }
+  const maxLength = longestInput(options.maxLength ?? record?.max_length ?? undefined, tokenizer, config)
+  const how = { textColumn, pairColumn, labelColumn: UNLABELLED, labels, maxLength, overlong: options.overlong }
+  const { features, rows } = tokenizeLabelled(unlabelled, tokenizer, how, output)
+  return {
+    features,
+    rows,
+    source: row => {
+      const values = file.rows.at(row) as Record<string, unknown>
+      return {
+        text: String(values[textColumn]),
+        ...(pairColumn !== undefined && { pair: String(values[pairColumn]) }),
+      }
+    },
+  }
+}
+
+/** A column that no file has: what is predicted needs no label, and tokenising asks for one. */
+const UNLABELLED = '\u0000label'
+
+function softmax(scores: Float32Array): number[] {
+  const highest = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
+  const powers = Array.from(scores, score => Math.exp(score - highest))
+  const sum = powers.reduce((a, b) => a + b, 0)
+  if (!Number.isFinite(sum)) {
+    throw new Error("The scores are not finite: the model's or the adapter's weights hold NaN or infinity.")
+  }
+  return powers.map(power => power / sum)
+}
+
+function named(probabilities: readonly number[], labels: readonly string[]) {
+  const best = argmax(probabilities)
+  return {
+    label: labels[best],
+    probability: probabilities[best],
+    probabilities: Object.fromEntries(labels.map((label, i) => [label, probabilities[i]])),
+  }
+}
+
+function printTexts(predictions: readonly Prediction[], output: Output): void {
+  const { bold, dim } = output.style
+  const several = predictions.length > 1
+  output.result(
+    { command: 'predict', predictions },
+    predictions.map(
+      ({ text, label, probability }) => `${bold(label)}  ${probability.toFixed(4)}${several ? `  ${dim(text)}` : ''}`,
+    ),
+  )
+}
+
+async function writeRows(predictions: readonly Prediction[], { out }: PredictOptions, output: Output): Promise<void> {
+  if (out !== undefined) {
+    await writeFileAtomic(out, predictions.map(prediction => `${JSON.stringify(prediction)}\n`).join(''))
+    const line = `wrote ${formatCount(predictions.length)} predictions to ${out}`
+    output.result({ command: 'predict', predictions: predictions.length, out }, [line])
+    return
+  }
+  for (const prediction of predictions) {
+    output.partial('prediction', { ...prediction }, `${JSON.stringify(prediction)}\n`)
+  }
+  output.result({ command: 'predict', predictions: predictions.length }, [])
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/env node
+/** @file The program `peft`: the command line on the process's own streams and signals. */
+import { run } from './run.ts'
+
+const controller = new AbortController()
+
+/** The first signal stops between two steps, so that nothing is half-written; the second ends at once. */
+function stop(signal: NodeJS.Signals): void {
+  if (controller.signal.aborted) process.exit(1)
+  if (signal === 'SIGINT')
+    process.stderr.write('\nStopping as soon as this step is done; press Ctrl-C again to end at once.\n')
+  controller.abort(new Error(signal === 'SIGINT' ? 'Interrupted by Ctrl-C' : `Ended by ${signal}`))
+}
+
+process.on('SIGINT', stop)
+process.on('SIGTERM', stop)
+for (const stream of [process.stdout, process.stderr]) {
+  // A reader such as `head` that has seen enough is no failure.
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0)
+    throw error
+  })
+}
+
+process.exitCode = await run(process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  signal: controller.signal,
+})

@@ -1,0 +1,127 @@
+/** @file The command `peft`: its subcommands and their options. What they do is loaded when one of them runs. */
+import { createRequire } from 'node:module'
+import { Command } from 'commander'
+import {
+  collect,
+  integer,
+  number,
+  withData,
+  withDestination,
+  withEngine,
+  withEvaluation,
+  withMethod,
+  withModel,
+  withOutput,
+  withTask,
+  withTraining,
+} from './options.ts'
+import type { Output } from './output.ts'
+
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
+
+/** What a command is given beside its options. */
+export interface Context {
+  /** Makes the output, once the options say how. */
+  output(options: { json?: boolean; quiet?: boolean }): Output
+  signal: AbortSignal | undefined
+}
+
+/** The whole command line. */
+export function createProgram({ output, signal }: Context): Command {
+  const program = new Command('peft')
+    .description('Parameter-efficient fine-tuning: train, evaluate, use, inspect and merge adapters.')
+    .version(version)
+    .showHelpAfterError('(peft <command> --help shows all options)')
+
+  const train = program.command('train').description('train an adapter, a head or a whole model')
+  withModel(train, { adapter: 'none' })
+  withTask(train, { required: true })
+  train.requiredOption('--data <file>', 'training data: jsonl, json, csv, tsv or txt')
+  withDestination(train)
+  withMethod(train)
+  withEvaluation(train)
+  withTraining(train)
+  withEngine(train, 8)
+  withData(train, { task: 'any' })
+  train.option('--ignore-mismatched-sizes', 'start parameters anew whose shape differs in the checkpoint', false)
+  withOutput(train).action(async options => {
+    const command = await import('./commands/train.ts')
+    await command.train(options, output(options), signal)
+  })
+
+  const evaluate = program.command('evaluate').description('measure a model on a data file')
+  withModel(evaluate, { adapter: 'optional' })
+  withTask(evaluate, { required: false })
+  evaluate.requiredOption('--data <file>', 'labelled data: jsonl, json, csv, tsv or txt')
+  withEngine(evaluate, 16)
+  withData(evaluate, { task: 'any' })
+  withOutput(evaluate).action(async options => {
+    const command = await import('./commands/evaluate.ts')
+    await command.evaluate(options, output(options), signal)
+  })
+
+  const predict = program.command('predict').description('classify texts')
+  withModel(predict, { adapter: 'optional' })
+  withTask(predict, { required: false })
+  predict
+    .option('--text <text>', 'a text; may be repeated', collect)
+    .option('--data <file>', 'a data file; one JSON line a row is written')
+    .option('--out <file>', 'where to write the rows of --data; by default stdout')
+  withEngine(predict, 16)
+  withData(predict, { task: 'classifier' })
+  withOutput(predict).action(async options => {
+    const command = await import('./commands/predict.ts')
+    await command.predict(options, output(options), signal)
+  })
+
+  const generate = program.command('generate').description('continue a text, or answer')
+  withModel(generate, { adapter: 'optional' })
+  generate
+    .requiredOption('--prompt <text>', 'the beginning of the text, or with --chat the question')
+    .option('--chat', "write the prompt as a user's turn, by the chat template", false)
+    .option('--system <text>', "with --chat: the system's turn before it")
+    .option('--max-new-tokens <n>', 'the longest answer', integer(1), 128)
+    .option(
+      '--temperature <t>',
+      'sample, the more freely the higher; by default the likeliest token',
+      number({ above: 0 }),
+    )
+    .option('--top-k <n>', 'sample among the n likeliest tokens', integer(1))
+    .option(
+      '--top-p <share>',
+      'sample among the likeliest tokens that make up this share',
+      number({ above: 0, most: 1 }),
+    )
+  withEngine(generate)
+  withOutput(generate).action(async options => {
+    const command = await import('./commands/generate.ts')
+    await command.generateText(options, output(options), signal)
+  })
+
+  const info = program
+    .command('info')
+    .description('count parameters, show targets and estimate memory; needs config.json only')
+    .argument('<model>', 'a model folder or hub id')
+  withMethod(info)
+  withTask(info, { required: false })
+  info
+    .option('--labels <a,b,…>', 'the classes of --task seq_cls', text => text.split(','))
+    .option('--sequence <tokens>', 'length of the examples, for the memory estimate', integer(1), 128)
+  withEngine(info, 8)
+  withOutput(info).action(async (model, options) => {
+    const command = await import('./commands/info.ts')
+    await command.info(model, options, output(options))
+  })
+
+  const merge = program.command('merge').description('write a whole model that contains an adapter')
+  withModel(merge, { adapter: 'required' })
+  withTask(merge, { required: false })
+  withDestination(merge)
+  merge.option('--labels <a,b,…>', 'the names of the classes in order', text => text.split(','))
+  withOutput(merge).action(async options => {
+    const command = await import('./commands/merge.ts')
+    await command.merge(options, output(options), signal)
+  })
+
+  return program
+}

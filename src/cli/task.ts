@@ -1,0 +1,47 @@
+/** @file The tasks of the command line: their names there, in PEFT and in the classes of checkpoints. */
+import {
+  AutoModel,
+  type AutoModelClass,
+  AutoModelForCausalLM,
+  AutoModelForSequenceClassification,
+  type ModelTask,
+  type PretrainedConfig,
+} from '../models/index.ts'
+import { UsageError } from './exit.ts'
+import { TASKS, type TaskOption } from './task-names.ts'
+
+export type { TaskOption } from './task-names.ts'
+
+/** The tasks that can be trained and evaluated, by PEFT's names. */
+export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM'
+
+/** What opens models for a task. */
+export const AUTO_CLASSES: Readonly<Record<ModelTask, AutoModelClass>> = {
+  FEATURE_EXTRACTION: AutoModel,
+  SEQ_CLS: AutoModelForSequenceClassification,
+  CAUSAL_LM: AutoModelForCausalLM,
+}
+
+/** PEFT's name of a task of the command line. */
+export function taskTypeOf(option: TaskOption): TrainableTask {
+  return option === 'seq_cls' ? 'SEQ_CLS' : 'CAUSAL_LM'
+}
+
+/** The name on the command line of a task. */
+export function taskOptionOf(task: TrainableTask): TaskOption {
+  return task === 'SEQ_CLS' ? 'seq_cls' : 'causal_lm'
+}
+
+/** The task that a checkpoint was made for, as its architecture tells; undefined for a base model. */
+export function taskOfArchitecture({ architectures }: PretrainedConfig): TrainableTask | undefined {
+  if (architectures.some(name => name.endsWith('ForSequenceClassification'))) return 'SEQ_CLS'
+  if (architectures.some(name => /(ForCausalLM|LMHeadModel)$/.test(name))) return 'CAUSAL_LM'
+  return undefined
+}
+
+/** The first task that is known. Throws where none is, with the way out. */
+export function requireTask(candidates: readonly (string | null | undefined)[], what: string): TrainableTask {
+  const found = candidates.find(task => task === 'SEQ_CLS' || task === 'CAUSAL_LM')
+  if (found) return found as TrainableTask
+  throw new UsageError(`What ${what} is for is not written in its files; say it with --task ${TASKS.join(' or ')}`)
+}

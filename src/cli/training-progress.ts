@@ -1,0 +1,53 @@
+/** @file What a training shows while it runs: a bar on terminals, a line now and then elsewhere, events with `--json`. */
+import type { TrainerCallback, TrainResult } from '../training/index.ts'
+import { formatCount, formatMetric, formatMetrics, formatSeconds } from './format.ts'
+import type { Output } from './output.ts'
+import { type Progress, startProgress } from './progress.ts'
+
+/** The callbacks of a training, and what removes the bar however the training ends. */
+export interface TrainingProgress {
+  callback: TrainerCallback<TrainResult>
+  stop(): void
+}
+
+/** Shows a training on `output`. */
+export function showTraining(output: Output): TrainingProgress {
+  let bar: Progress | undefined
+  let maxSteps = 0
+  let [started, timedSteps] = [0, 0]
+  const { bold, green } = output.noteStyle
+
+  /** Seconds to the end; the first step, which compiles, does not count where there are others. */
+  const secondsLeft = (step: number) => {
+    const elapsed = (performance.now() - started) / 1000
+    return timedSteps === 0 ? Number.POSITIVE_INFINITY : (elapsed / timedSteps) * (maxSteps - step)
+  }
+
+  const callback: TrainerCallback<TrainResult> = {
+    onTrainBegin: state => {
+      maxSteps = state.maxSteps
+      bar = startProgress(output, { total: maxSteps, unit: 'steps' })
+      output.event('start', { max_steps: maxSteps })
+    },
+    onStepEnd: ({ step, loss, tokens, seconds }) => {
+      if (step === 1) started = performance.now()
+      else timedSteps++
+      const speed = tokens > 0 ? `  ${formatCount(tokens / seconds)} tokens/s` : ''
+      bar?.update(step, `loss ${formatMetric(loss)}${speed}  ${formatSeconds(secondsLeft(step))} left`)
+    },
+    onLog: log => {
+      const left = secondsLeft(log.step)
+      const line =
+        `step ${log.step}/${maxSteps}  loss ${formatMetric(log.loss)}  lr ${log.learning_rate.toPrecision(3)}  ` +
+        `${formatCount(log.tokens_per_second)} tokens/s  ${formatSeconds(left)} left`
+      const data = { ...log, max_steps: maxSteps, ...(Number.isFinite(left) && { seconds_left: left }) }
+      // On a terminal the bar says it already.
+      output.event('log', data, output.hasTerminal ? undefined : line)
+    },
+    onEvaluate: ({ step, epoch, ...metrics }) => {
+      const line = `${bold(`step ${step}/${maxSteps}`)}  ${green('evaluation')}  ${formatMetrics(metrics)}`
+      output.event('evaluation', { step, epoch, ...metrics }, line)
+    },
+  }
+  return { callback, stop: () => bar?.stop() }
+}

@@ -1,0 +1,65 @@
+/** @file `--method`: which parameters of a model are trained. */
+import type { PreTrainedModel } from '../models/index.ts'
+import { formatTrainableParameters, getPeftModel, type ParameterCounts, PeftModel, peftTypes } from '../peft/index.ts'
+import { setTrainable, trainHead } from '../training/index.ts'
+import { didYouMean } from '../util/nearest.ts'
+import { methodConfig } from './assignments.ts'
+import { UsageError } from './exit.ts'
+
+/** Methods that change the model's own parameters instead of adding some. */
+const WHOLE = ['full', 'head']
+
+/** Learning rates that suit what is trained: few new values, a new head, or every weight. */
+const LEARNING_RATES: Readonly<Record<string, number>> = { full: 5e-5, head: 1e-3 }
+
+/** The values of `--method`. */
+export function methodNames(): string[] {
+  return [...peftTypes().map(type => type.toLowerCase()), ...WHOLE]
+}
+
+/** The learning rate where none is given. */
+export function defaultLearningRate(method: string): number {
+  return LEARNING_RATES[method] ?? 2e-4
+}
+
+/** Throws for a method that does not exist, and for options that it does not have. */
+export function checkMethod(method: string, assignments: readonly string[]): void {
+  const names = methodNames()
+  if (!names.includes(method)) {
+    throw new UsageError(`--method ${method} is not known.${didYouMean(method, names)} Known: ${names.join(', ')}.`)
+  }
+  if (!WHOLE.includes(method)) methodConfig(method, null, assignments)
+  else if (assignments.length) throw new UsageError(`--set belongs to adapters; --method ${method} has no options`)
+}
+
+/** A model of which a part is trained. */
+export type TunedModel = PreTrainedModel | PeftModel<PreTrainedModel>
+
+/** Prepares a model for training with a method. */
+export function tune(model: PreTrainedModel, method: string, assignments: readonly string[], seed: number): TunedModel {
+  if (method === 'full') setTrainable(model, () => true)
+  else if (method === 'head') trainHead(model, modulesOf(model.missingParameters))
+  else {
+    const { task } = model
+    return getPeftModel(model, methodConfig(method, task, assignments), { seed })
+  }
+  return model
+}
+
+/** The modules that hold the parameters `names`. */
+function modulesOf(names: readonly string[]): string[] {
+  return [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))]
+}
+
+/** How many parameters train, and how many there are. */
+export function countParameters(model: TunedModel): ParameterCounts {
+  if (model instanceof PeftModel) return model.getNbTrainableParameters()
+  const parameters = model.parameters()
+  const total = (of: typeof parameters) => of.reduce((sum, { size }) => sum + size, 0)
+  return { trainable: total(parameters.filter(({ requiresGrad }) => requiresGrad)), all: total(parameters) }
+}
+
+/** PEFT's line on the parameters that train. */
+export function trainableLine(model: TunedModel): string {
+  return formatTrainableParameters(countParameters(model))
+}
