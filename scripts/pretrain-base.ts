@@ -24,6 +24,7 @@ const THREADS = 1
 interface Options {
   out: string
   seed: number
+  trainSize: number
   steps: number
   batchSize: number
   lr: number
@@ -34,14 +35,14 @@ async function main(): Promise<void> {
     .description('Pretrain the embedded base. The same options give the same bytes.')
     .option('--out <dir>', 'the folder to write into', 'assets/base')
     .option('--seed <n>', 'seed of the world, of the first values and of the order', integer, 0)
+    .option('--train-size <n>', 'examples that are drawn; they repeat when the steps need more', integer, 32_000)
     .option('--steps <n>', 'optimizer steps', integer, 3000)
     .option('--batch-size <n>', 'examples a step', integer, 64)
     .option('--lr <x>', 'the highest learning rate', Number, 3e-3)
     .parse()
     .opts<Options>()
   const started = performance.now()
-  // As many examples as are trained on, so that the open skills show ever new cases instead of the same ones again.
-  const world = generateWorld({ seed: options.seed, trainSize: options.steps * options.batchSize })
+  const world = generateWorld({ seed: options.seed, trainSize: options.trainSize })
   const files = worldFiles({ seed: options.seed })
   for (const name of MODEL_FILES) await writeFileAtomic(join(options.out, name), files.get(name)!)
 
@@ -99,8 +100,8 @@ interface CardFacts {
 }
 
 function modelCard({ options, seconds, accuracy, parameters, bySkill }: CardFacts): string {
-  const { steps, batchSize, lr, seed } = options
-  const command = `npx tsx scripts/pretrain-base.ts --steps ${steps} --batch-size ${batchSize} --lr ${lr} --seed ${seed}`
+  const { steps, batchSize, lr, seed, trainSize } = options
+  const command = `npx tsx scripts/pretrain-base.ts --train-size ${trainSize} --steps ${steps} --batch-size ${batchSize} --lr ${lr} --seed ${seed}`
   const machine = `${cpus()[0]?.model ?? 'an unnamed processor'}, ${availableParallelism()} threads, Node ${process.version}`
   const rows = [...bySkill]
     .sort(([a], [b]) => (a < b ? -1 : 1))
@@ -122,7 +123,7 @@ parameter trained.
 
 took ${seconds.toFixed(0)} s (${machine}). The same command writes the same weights on such a machine.
 
-- Training: ${steps} steps of ${batchSize} examples, each drawn anew, AdamW (betas 0.9 and 0.98, weight decay 0.01), learning rate up to ${lr},
+- Training: ${steps} steps of ${batchSize} examples out of ${trainSize}, AdamW (betas 0.9 and 0.98, weight decay 0.01), learning rate up to ${lr},
   100 steps of warm-up, then linearly to 0; gradients clipped to 1; loss on the answers only.
 - A prompt is one sentence that ends in \`.\` or \`?\`, the answer follows it after a space and ends with \`<eos>\`.
 - Held-out prompts answered exactly, greedily: **${percent(accuracy)}**.

@@ -2,7 +2,6 @@
 import {
   add,
   cast,
-  concat,
   cos,
   div,
   type Graph,
@@ -10,8 +9,8 @@ import {
   max,
   mul,
   pow,
+  rotary,
   sin,
-  split,
   sub,
   type Tensor,
   unsqueeze,
@@ -138,7 +137,5 @@ function dynamicFrequencies(graph: Graph, positions: Tensor, fixed: Tensor, opti
  * @param x `[batch, heads, sequence, width]`
  */
 export function applyRotary(x: Tensor, table: RotaryTable): Tensor {
-  const half = (x.shape[3] as number) / 2
-  const [left, right] = split(x, [half, half], 3)
-  return concat([sub(mul(left, table.cos), mul(right, table.sin)), add(mul(right, table.cos), mul(left, table.sin))], 3)
+  return rotary(x, table.cos, table.sin)
 }

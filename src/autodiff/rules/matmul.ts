@@ -1,5 +1,5 @@
 /** @file Gradients of matrix products, and the fused one of a vocabulary projection under cross-entropy. */
-import { gather, matmul, mul, reshape, softmax, sub, type Tensor, unsqueeze } from '../../graph/index.ts'
+import { gather, matmul, mul, neg, reshape, rotary, softmax, sub, type Tensor, unsqueeze } from '../../graph/index.ts'
 import { maskLabels } from '../../graph/passes/expand-composites.ts'
 import { defineGradient, sumToShape } from '../rule.ts'
 
@@ -71,6 +71,12 @@ function vocabularyGradient(
   const gradient = mul(sub(expected, gather(weight, safe)), unsqueeze(mul(upstream, valid), [1]))
   return reshape(gradient, x.shape)
 }
+
+// The transpose of a rotation turns by the opposite angle.
+defineGradient('Rotary', ({ grad, inputs: [, cosine, sine], needs, give }) => {
+  if (needs(1) || needs(2)) throw new Error('Rotary: the tables of a rotation have no gradient')
+  give(0, rotary(grad, cosine, neg(sine)))
+})
 
 defineGradient('CrossEntropy', ({ node, grad, inputs: [logits, labels], give }) => {
   const { ignoreIndex } = node.attributes

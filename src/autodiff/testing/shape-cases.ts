@@ -2,6 +2,12 @@
 import * as g from '../../graph/index.ts'
 import { declared, float, type GradientCase, given } from './finite-differences.ts'
 
+/** A table of 4 positions and 3 pairs of coordinates for each batch entry. */
+const angles = (batch: number, of: (angle: number) => number) =>
+  Array.from({ length: batch }, (_, b) => [
+    Array.from({ length: 4 }, (_, i) => Array.from({ length: 3 }, (_, j) => of(b + i * 0.7 + j * 1.3))),
+  ])
+
 const repeated = [
   [2, 0, 2],
   [1, 2, 2],
@@ -80,6 +86,18 @@ export const SHAPE_CASES: readonly GradientCase[] = [
     name: 'Expand along symbolic axes',
     inputs: [declared(float(2, 3), 'batch', 3), declared(float(1, 3), 1, 3)],
     build: (x, y) => g.mul(x, g.expand(y, ['batch', 3])),
+  },
+  {
+    name: 'Rotary with one table for all',
+    inputs: [float(2, 3, 4, 6), given(angles(1, Math.cos)), given(angles(1, Math.sin))],
+    wrt: [0],
+    build: (x, cosine, sine) => g.rotary(x, cosine, sine),
+  },
+  {
+    name: 'Rotary with a table for each batch entry',
+    inputs: [float(2, 3, 4, 6), given(angles(2, Math.cos)), given(angles(2, Math.sin))],
+    wrt: [0],
+    build: (x, cosine, sine) => g.rotary(x, cosine, sine),
   },
   { name: 'Transpose', inputs: [float(2, 3)], build: x => g.transpose(x) },
   { name: 'Transpose of three axes', inputs: [float(2, 3, 4)], build: x => g.transpose(x, [2, 0, 1]) },

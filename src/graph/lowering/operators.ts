@@ -109,6 +109,31 @@ export const LOWERINGS: Readonly<Record<string, Lower>> = {
       : emitter.node('Mul', [x, emitter.node('Sigmoid', [x])]),
   ],
   Cast: direct('Cast', node => ({ to: int(ONNX_DTYPES[node.attributes.to as DType]) })),
+  Rotary: (node, [x, cosine, sine], { emitter, shapes, cpu }) => {
+    const [input, table] = node.inputs
+    const half = table.shape[3] as number
+    const [, , sequence] = input.shape
+    if (!cpu) {
+      const part = (start: number, end: number) =>
+        emitter.node('Slice', [x, emitter.int64([start]), emitter.int64([end]), emitter.int64([3])])
+      const [left, right] = [part(0, half), part(half, 2 * half)]
+      const times = (a: string, b: string) => emitter.node('Mul', [a, b])
+      const first = emitter.node('Sub', [times(left, cosine), times(right, sine)])
+      const second = emitter.node('Add', [times(right, cosine), times(left, sine)])
+      return [emitter.node('Concat', [first, second], { axis: int(3) })]
+    }
+    // The kernel looks rows up in a table by position: one row a position, or one a position of each batch entry.
+    const rows = multiplyDims(table.shape[0], sequence)
+    const flat = (name: string) => shapes.reshape(name, table.shape, [rows, half])
+    let positions = emitter.int64([0])
+    if (table.shape[0] !== 1) {
+      const scalar = (value: number) => emitter.constant([value], 'int64', [])
+      const count = emitter.node('Squeeze', [shapes.dim(rows)])
+      const range = emitter.node('Range', [scalar(0), count, scalar(1)])
+      positions = emitter.node('Reshape', [range, shapes.shape([table.shape[0], sequence])])
+    }
+    return [emitter.node('RotaryEmbedding', [x, positions, flat(cosine), flat(sine)], {}, MICROSOFT)]
+  },
   MatMul: matmul,
   Linear: linear,
   Softmax: direct('Softmax', axis),

@@ -270,6 +270,22 @@ export const OPERATOR_CASES: readonly OperatorCase[] = [
     build: t => g.expand(t('float32', 2, 3), [2, 1]),
     refuses: /Expand\(float32\[2, 3\]\): cannot be expanded to \[2, 1\]/,
   },
+  {
+    op: 'Rotary',
+    build: t => g.rotary(t('float32', 2, 3, 'n', 4), t('float32', 1, 1, 'n', 2), t('float32', 1, 1, 'n', 2)),
+    gives: 'float32[2, 3, n, 4]',
+  },
+  {
+    op: 'Rotary',
+    build: t =>
+      g.rotary(t('float32', 'batch', 3, 'n', 4), t('float32', 'batch', 1, 'n', 2), t('float32', 'batch', 1, 'n', 2)),
+    gives: 'float32[batch, 3, n, 4]',
+  },
+  {
+    op: 'Rotary',
+    build: t => g.rotary(t('float32', 2, 3, 5, 4), t('float32', 1, 1, 5, 4), t('float32', 1, 1, 5, 4)),
+    refuses: /expected x \[batch, heads, sequence, width\]/,
+  },
   { op: 'Transpose', build: t => g.transpose(t('float32', 'batch', 2, 3)), gives: 'float32[batch, 3, 2]' },
   { op: 'Transpose', build: t => g.transpose(t('float32', 'batch', 2, 3), [2, 0, 1]), gives: 'float32[3, batch, 2]' },
   {

@@ -1,0 +1,180 @@
+/** @file The results as Markdown: tables, ratios, and which targets were reached. */
+import { compare, median } from './statistics.mjs'
+
+/**
+ * @typedef {import('./results.ts').Results} Results
+ * @typedef {import('./results.ts').StepRow} StepRow
+ * @typedef {import('./results.ts').StepRun} StepRun
+ * @typedef {import('./results.ts').TaskRow} TaskRow
+ * @typedef {import('./results.ts').TaskRun} TaskRun
+ * @typedef {'fast' | 'small'} Mode
+ * @typedef {{ ratio: number, lowest: number, highest: number }} Comparison
+ */
+
+const PEER = 'PyTorch + PEFT'
+const MODES = /** @type {const} */ (['fast', 'small'])
+
+/** What is aimed at, against the peer: at least `speed` times as fast, at most `memory` of its peak. */
+const TARGETS = { fast: { speed: 1.3, memory: Number.POSITIVE_INFINITY }, small: { speed: 1, memory: 0.5 } }
+
+/** A Markdown table, its columns aligned. @param {string[]} header @param {string[][]} rows */
+export function table(header, rows) {
+  const widths = header.map((_, i) => Math.max(3, ...[header, ...rows].map(row => row[i].length)))
+  const line = (/** @type {string[]} */ cells) => `| ${cells.map((cell, i) => cell.padEnd(widths[i])).join(' | ')} |`
+  return [line(header), `|${widths.map(width => '-'.repeat(width + 2)).join('|')}|`, ...rows.map(line)].join('\n')
+}
+
+/** How a mode compares with the peer; undefined where either did not run. @param {StepRow} row @param {Mode} mode */
+export function against(row, mode) {
+  if (row.peer.length === 0 || row[mode].length === 0) return undefined
+  const of = (/** @type {StepRun[]} */ runs, /** @type {'seconds' | 'peak_rss_mb'} */ key) => runs.map(run => run[key])
+  return {
+    speed: compare(of(row.peer, 'seconds'), of(row[mode], 'seconds')),
+    memory: compare(of(row[mode], 'peak_rss_mb'), of(row.peer, 'peak_rss_mb')),
+  }
+}
+
+/** One line for each target of each shape: reached or not, with the numbers. @param {readonly StepRow[]} rows */
+export function verdicts(rows) {
+  return rows.flatMap(row =>
+    MODES.flatMap(mode => {
+      const found = against(row, mode)
+      if (!found) return []
+      const target = TARGETS[mode]
+      const reached = found.speed.ratio >= target.speed && found.memory.ratio <= target.memory
+      const wanted = [
+        target.speed === 1 ? 'at least as fast' : `at least ${target.speed} times as fast`,
+        ...(Number.isFinite(target.memory) ? [`at most ${target.memory} of the memory`] : []),
+      ]
+      const got = `${found.speed.ratio.toFixed(2)} times as fast, ${found.memory.ratio.toFixed(2)} of the memory`
+      return [`${row.shape}, ${mode} mode (${wanted.join(', ')}): ${reached ? 'reached' : '**not reached**'}: ${got}.`]
+    }),
+  )
+}
+
+/** @param {readonly StepRow[]} rows */
+export function stepTable(rows) {
+  const header = [
+    'shape',
+    'who',
+    's/step',
+    'fastest',
+    'peak MB',
+    'times as fast',
+    'of the memory',
+    'first step s',
+    'first loss',
+  ]
+  const lines = rows.flatMap(row =>
+    /** @type {const} */ (['peer', ...MODES])
+      .filter(who => row[who].length > 0)
+      .map(who => {
+        const runs = row[who]
+        const found = who === 'peer' ? undefined : against(row, who)
+        const firsts = runs.flatMap(run => run.first_step_seconds ?? [])
+        return [
+          `${row.shape} ${row.batch} x ${row.seq}`,
+          who === 'peer' ? PEER : `peft-ts, ${who}`,
+          median(runs.map(run => run.seconds)).toFixed(2),
+          Math.min(...runs.map(run => run.min)).toFixed(2),
+          count(median(runs.map(run => run.peak_rss_mb))),
+          ratio(found?.speed),
+          ratio(found?.memory),
+          firsts.length === 0 ? '' : median(firsts).toFixed(1),
+          median(runs.map(run => run.first_loss)).toFixed(3),
+        ]
+      }),
+  )
+  return table(header, lines)
+}
+
+/** @param {readonly TaskRow[]} rows */
+export function taskTable(rows) {
+  const isClassifier = rows.some(({ ours }) => ours.accuracy !== undefined)
+  const header = ['method', 'who', ...(isClassifier ? ['accuracy'] : ['test loss', 'perplexity'])]
+  const lines = rows.flatMap(({ ours, peer }) =>
+    [ours, ...(peer ? [peer] : [])].map(run => [
+      METHODS[run.method] ?? run.method,
+      run === ours ? 'peft-ts' : PEER,
+      ...(isClassifier ? [fixed(run.accuracy, 3)] : [fixed(run.loss, 3), fixed(run.perplexity, 1)]),
+      count(run.trainable),
+      run.all === undefined ? '' : `${((100 * run.trainable) / run.all).toFixed(2)} %`,
+      fixed(run.seconds, 0),
+      count(run.peak_rss_mb),
+      fixed(run.file_mb, 2),
+    ]),
+  )
+  return table([...header, 'trainable', 'share', 'seconds', 'peak MB', 'file MB'], lines)
+}
+
+/** The line that says what a section was measured on. @param {import('./results.ts').Section<unknown>} section */
+export function machineLine({ date, machine, peerMissing, settings }) {
+  const { cpu, features, cores, memoryGiB, system, loadBefore, versions } = machine
+  return [
+    `${date}, ${cpu} (${features.join(', ') || 'features unknown'}), ${cores} cores, ${memoryGiB} GiB, ${system}, load ${loadBefore}`,
+    list(versions),
+    list(settings),
+    ...(peerMissing ? [`${PEER} was not run: ${peerMissing}`] : []),
+  ].join('; ')
+}
+
+/** @type {Record<string, string>} */
+const METHODS = { base: 'none (as it is)', lora: 'LoRA r 8', full: 'full', head: 'frozen base, head trained' }
+
+/** docs/benchmarks.md. Throws when nothing was measured. @param {Results} results */
+export function renderDocument({ step, sst2, wikisql }) {
+  if (!step && !sst2 && !wikisql) throw new Error('Nothing was measured yet: run `npm run bench` first')
+  const lines = step ? verdicts(step.rows) : []
+  return `${[
+    '# Benchmarks',
+    'Made by `npm run bench`, then `npm run bench -- --write`. The peer is PyTorch with Transformers and PEFT, run by the same command on the same machine.',
+    '**How to read this.** Only ratios within one table mean something: seconds depend on the machine and on what else it does (the load is that of the minute before the measurement). Every figure comes from a process of its own. Peak MB is the high-water mark of resident memory in MB of 2^20 bytes, with Node or Python itself and with weights that are mapped from their file and not copied. Repeats of the same step scatter by about 4 % on a quiet machine, so smaller differences are noise.',
+    ...(step
+      ? [
+          '## A training step',
+          'LoRA, r 8 and alpha 16, on the query and value projections; random weights, the same for both sides; the shape’s own dropout on; AdamW and clipping included. Seconds are medians over processes of the medians of their steps, the first two steps left out; in brackets the range of the ratios of runs that followed each other. The first loss of the two sides is of different tokens and different dropout: it only shows that both compute the same kind of thing.',
+          stepTable(step.rows),
+          lines.length ? `Against the targets:\n\n${lines.map(line => `- ${line}`).join('\n')}` : '',
+          machineLine(step),
+        ]
+      : []),
+    ...(sst2
+      ? [
+          '## SST-2 on mini-bert',
+          'Sentiment of sentences, accuracy on the 872 test sentences. Linear schedule without warm-up, at most 128 tokens. Seconds are those of training. One seed: the accuracy of 872 sentences is uncertain by 1.4 points (standard error), so differences below 3 points say nothing. File MB is the weights file that `savePretrained` writes.',
+          taskTable(sst2.rows),
+          machineLine(sst2),
+        ]
+      : []),
+    ...(wikisql
+      ? [
+          '## WikiSQL on mini-llama',
+          'From a question to SQL, as plain text; loss for each token on the 100 test rows. LoRA on all linear layers. The peer has no script for this.',
+          taskTable(wikisql.rows),
+          machineLine(wikisql),
+        ]
+      : []),
+  ]
+    .filter(part => part !== '')
+    .join('\n\n')}\n`
+}
+
+/** @param {Comparison | undefined} comparison */
+function ratio(comparison) {
+  if (!comparison) return ''
+  const { ratio: value, lowest, highest } = comparison
+  const range = lowest === highest ? '' : ` (${lowest.toFixed(2)} to ${highest.toFixed(2)})`
+  return `${value.toFixed(2)}${range}`
+}
+
+/** @param {number} n */
+const count = n => Math.round(n).toLocaleString('en-US')
+
+/** @param {number | undefined} value @param {number} digits */
+const fixed = (value, digits) => value?.toFixed(digits) ?? ''
+
+/** @param {Record<string, string | number>} entries */
+const list = entries =>
+  Object.entries(entries)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(', ')

@@ -1,0 +1,79 @@
+/** @file Tests of the benchmark's report. */
+import { describe, expect, it } from 'vitest'
+import { against, renderDocument, stepTable, table, taskTable, verdicts } from './report.mjs'
+import type { StepRow, StepRun } from './results.ts'
+import { compare, median } from './statistics.mjs'
+
+const run = (seconds: number, peak_rss_mb: number): StepRun => ({
+  seconds,
+  min: seconds,
+  peak_rss_mb,
+  first_loss: 0.7,
+})
+const row: StepRow = {
+  shape: 'bert-base',
+  batch: 8,
+  seq: 128,
+  peer: [run(3, 2000), run(2.8, 2000), run(4, 2000)],
+  fast: [run(2, 1600), run(2, 1500), run(2.5, 1500)],
+  small: [run(2.9, 1100), run(2.9, 1100), run(2.9, 1100)],
+}
+
+describe('statistics', () => {
+  it('takes the middle value, or the mean of the middle two', () => {
+    expect(median([3, 1, 2])).toBe(2)
+    expect(median([4, 1, 2, 3])).toBe(2.5)
+    expect(() => median([])).toThrow(/no values/)
+  })
+
+  it('compares medians, and pairs of runs for the range', () => {
+    expect(compare([3, 2.8, 4], [2, 2, 2.5])).toEqual({ ratio: 1.5, lowest: 1.4, highest: 1.6 })
+  })
+})
+
+describe('the report', () => {
+  it('aligns the columns of a table', () => {
+    expect(table(['a', 'long'], [['1234', '5']])).toBe('| a    | long |\n|------|------|\n| 1234 | 5    |')
+  })
+
+  it('divides the peer by ours for time and ours by the peer for memory', () => {
+    expect(against(row, 'fast')?.speed.ratio).toBe(1.5)
+    expect(against(row, 'fast')?.memory.ratio).toBe(0.75)
+    expect(against({ ...row, peer: [] }, 'fast')).toBeUndefined()
+  })
+
+  it('says which targets were reached, and none where the peer did not run', () => {
+    const [fast, small] = verdicts([row])
+    expect(fast).toContain('bert-base, fast mode (at least 1.3 times as fast): reached: 1.50 times as fast')
+    expect(small).toContain('**not reached**: 1.03 times as fast, 0.55 of the memory')
+    expect(verdicts([{ ...row, peer: [] }])).toEqual([])
+  })
+
+  it('shows the range of ratios where runs were repeated, and no ratio for the peer', () => {
+    const [, , peer, fast] = stepTable([row]).split('\n')
+    expect(fast).toContain('1.50 (1.40 to 1.60)')
+    expect(peer).not.toContain('(')
+  })
+
+  it('leaves cells empty that a run has no figure for', () => {
+    const ours = { method: 'base', peak_rss_mb: 220, trainable: 0, all: 4e6, loss: 5.3111, perplexity: 202.58 }
+    const [, , line] = taskTable([{ ours }]).split('\n')
+    expect(line.split('|').map(cell => cell.trim())).toEqual([
+      '',
+      'none (as it is)',
+      'peft-ts',
+      '5.311',
+      '202.6',
+      '0',
+      '0.00 %',
+      '',
+      '220',
+      '',
+      '',
+    ])
+  })
+
+  it('refuses to write a document about nothing', () => {
+    expect(() => renderDocument({})).toThrow(/npm run bench/)
+  })
+})

@@ -1,0 +1,75 @@
+/** @file What the benchmark writes to `.cache/bench/results.json`: one section a measurement, each with its own machine. */
+
+/** The computer and the versions that a section was measured with. */
+export interface Machine {
+  cpu: string
+  /** Vector extensions that decide the speed, such as `avx2`. */
+  features: string[]
+  cores: number
+  memoryGiB: number
+  system: string
+  /** Processes that wanted to run just before the measurement (1-minute average); far above 0 is a busy machine. */
+  loadBefore: number
+  /** Package name to version: ours, Node, the engine, and the peer's where it ran. */
+  versions: Record<string, string>
+}
+
+/** One measurement with everything that it depends on. */
+export interface Section<Row> {
+  date: string
+  machine: Machine
+  /** Why the peer was not run, where it was not. */
+  peerMissing?: string
+  settings: Record<string, number>
+  rows: Row[]
+}
+
+/** One process that took training steps. */
+export interface StepRun {
+  /** Median and minimum seconds a step, the first two steps left out. */
+  seconds: number
+  min: number
+  peak_rss_mb: number
+  /** The loss of the first step. */
+  first_loss: number
+  /** Seconds until the first step was done, compilation included; of ours only. */
+  first_step_seconds?: number
+}
+
+/** All runs of one shape, in the order in which they were made. */
+export interface StepRow {
+  shape: string
+  batch: number
+  seq: number
+  peer: StepRun[]
+  fast: StepRun[]
+  small: StepRun[]
+}
+
+/** What a training on a task cost. The untrained base has none of the training's figures. */
+export interface TaskRun {
+  method: string
+  seconds?: number
+  peak_rss_mb: number
+  trainable: number
+  /** Of all parameters, the adapter's included; of ours only. */
+  all?: number
+  /** The size of the weights file that a user keeps; of ours only. */
+  file_mb?: number
+  accuracy?: number
+  loss?: number
+  perplexity?: number
+}
+
+/** A method, ours beside the peer's. */
+export interface TaskRow {
+  ours: TaskRun
+  peer?: TaskRun
+}
+
+/** The file. A section that was not measured yet is absent. */
+export interface Results {
+  step?: Section<StepRow>
+  sst2?: Section<TaskRow>
+  wikisql?: Section<TaskRow>
+}

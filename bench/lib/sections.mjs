@@ -1,0 +1,116 @@
+/** @file The three measurements: which processes run, in which order, with which settings. */
+import { existsSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { flags, runJson } from './child.mjs'
+import { CACHE, ROOT, SHARED } from './paths.mjs'
+import { SHAPES } from './shapes.mjs'
+
+/**
+ * @typedef {object} Plan
+ * @property {import('./peer.mjs').Peer | undefined} peer
+ * @property {string[]} shapes
+ * @property {number} steps measured steps of a process
+ * @property {number} repeat processes of each kind
+ * @property {number | undefined} rows training rows of the tasks; by default those of {@link TASKS}
+ * @typedef {{ settings: Record<string, number>, rows: any[] }} Measured
+ */
+
+/** The settings of the tasks; those of SST-2 are the peer's. */
+const TASKS = {
+  sst2: { rows: 8000, epochs: 2, batch: 32, seed: 0, rates: { lora: 2e-3, full: 3e-4, head: 5e-3 } },
+  wikisql: { rows: 1000, epochs: 3, batch: 8, seed: 0, rates: { base: undefined, lora: 2e-3, full: 5e-4 } },
+}
+
+/** @type {Record<'step' | 'sst2' | 'wikisql', (plan: Plan) => Measured>} */
+export const SECTIONS = { step: measureStep, sst2: measureSst2, wikisql: measureWikisql }
+
+/** Steps on the same shapes and weights, peer and ours in turn. @param {Plan} plan @returns {Measured} */
+function measureStep({ peer, shapes, steps, repeat }) {
+  const rows = shapes.map(shape => {
+    const model = weightsOf(shape, peer)
+    const { batch, seq } = SHAPES[shape]
+    /** @type {import('./results.ts').StepRow} */
+    const row = { shape, batch, seq, peer: [], fast: [], small: [] }
+    for (let i = 1; i <= repeat; i++) {
+      const title = `step ${shape} ${i}/${repeat}`
+      if (peer) row.peer.push(stepRun(`${title} peer`, peer.run('hf_step.py', { shape, batch, seq, steps })))
+      for (const mode of /** @type {const} */ (['fast', 'small'])) {
+        row[mode].push(stepRun(`${title} ours ${mode}`, ours('step.mjs', { shape, model, mode, steps })))
+      }
+    }
+    return row
+  })
+  return { settings: { steps, repeat }, rows }
+}
+
+/** @param {string} title @param {any} output @returns {import('./results.ts').StepRun} */
+function stepRun(title, { seconds, min, peak_rss_mb, first_step_seconds, loss }) {
+  console.error(`${title}: ${seconds.toFixed(2)} s a step, ${peak_rss_mb} MB, first loss ${loss[0].toFixed(4)}`)
+  return { seconds, min, peak_rss_mb, first_loss: loss[0], first_step_seconds }
+}
+
+/** The folder with the base model that both sides measure; it is made once, by the peer where there is one. */
+function weightsOf(/** @type {string} */ shape, /** @type {Plan['peer']} */ peer) {
+  const folder = join(CACHE, shape)
+  if (existsSync(folder)) return folder
+  console.error(`writing a model of the shape ${shape} to ${folder}`)
+  const fresh = `${folder}.tmp`
+  rmSync(fresh, { recursive: true, force: true })
+  if (peer) peer.run('hf_step.py', { shape, batch: 1, seq: 8, steps: 1, save: fresh })
+  else ours('weights.mjs', { shape, output: fresh })
+  renameSync(fresh, folder)
+  return folder
+}
+
+/** @param {Plan} plan @returns {Measured} */
+function measureSst2({ peer, rows: limit }) {
+  const { rates, ...defaults } = TASKS.sst2
+  const settings = { ...defaults, rows: limit ?? defaults.rows }
+  const folders = { model: shared('models/mini-bert'), data: shared('data/sst2') }
+  const rows = Object.entries(rates).map(([method, rate]) => {
+    const options = { method, rate, ...settings }
+    return {
+      ours: taskRun(`sst2 ${method} ours`, ours('sst2.mjs', options)),
+      peer: peer && taskRun(`sst2 ${method} peer`, peer.run('hf_sst2.py', { ...folders, ...options })),
+    }
+  })
+  return { settings: { ...settings, ...rateSettings(rates) }, rows }
+}
+
+/** @param {Plan} plan @returns {Measured} */
+function measureWikisql({ rows: limit }) {
+  const { rates, ...defaults } = TASKS.wikisql
+  const settings = { ...defaults, rows: limit ?? defaults.rows }
+  shared('models/mini-llama')
+  shared('data/wikisql')
+  const rows = Object.entries(rates).map(([method, rate]) => ({
+    ours: taskRun(`wikisql ${method} ours`, ours('wikisql.mjs', { method, rate, ...settings })),
+  }))
+  return { settings: { ...settings, ...rateSettings(rates) }, rows }
+}
+
+/** The learning rates as settings. @param {Record<string, number | undefined>} rates */
+function rateSettings(rates) {
+  return Object.fromEntries(
+    Object.entries(rates).flatMap(([method, rate]) => (rate === undefined ? [] : [[`rate_${method}`, rate]])),
+  )
+}
+
+/** @param {string} title @param {any} output @returns {import('./results.ts').TaskRun} */
+function taskRun(title, { method, seconds, peak_rss_mb, trainable, all, file_mb, accuracy, loss, perplexity }) {
+  const score = accuracy === undefined ? `loss ${loss.toFixed(3)}` : `accuracy ${accuracy.toFixed(3)}`
+  console.error(`${title}: ${score}${seconds === undefined ? '' : ` in ${seconds.toFixed(1)} s`}, ${peak_rss_mb} MB`)
+  return { method, seconds, peak_rss_mb, trainable, all, file_mb, accuracy, loss, perplexity }
+}
+
+/** Runs one of our measuring programs on plain Node. */
+function ours(/** @type {string} */ program, /** @type {Record<string, string | number | undefined>} */ options) {
+  return runJson(process.execPath, [join(ROOT, 'bench', program), ...flags(options)])
+}
+
+/** A path in the shared folder. Throws when it is not there. @param {string} path */
+function shared(path) {
+  const full = join(SHARED, path)
+  if (!existsSync(full)) throw new Error(`${full} is not there; put it there, or choose other measurements with --only`)
+  return full
+}
