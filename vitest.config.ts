@@ -15,7 +15,7 @@ export default defineConfig(({ mode }) => {
       environment: 'node',
       pool: 'forks',
       maxWorkers: availableParallelism(),
-      include: slow ? [SLOW] : ['src/**/*.test.ts', 'test/**/*.test.ts', 'scripts/**/*.test.ts'],
+      include: slow ? [SLOW] : ['src/**/*.test.ts', 'test/**/*.test.ts', 'scripts/**/*.test.ts', 'bench/**/*.test.ts'],
       exclude: slow ? configDefaults.exclude : [...configDefaults.exclude, SLOW],
       testTimeout: slow ? 600_000 : 30_000,
       hookTimeout: slow ? 600_000 : 60_000,

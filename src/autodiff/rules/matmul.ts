@@ -1,6 +1,6 @@
 /** @file Gradients of matrix products, and the fused one of a vocabulary projection under cross-entropy. */
-import { gather, matmul, mul, neg, reshape, rotary, softmax, sub, type Tensor, unsqueeze } from '../../graph/index.ts'
-import { maskLabels } from '../../graph/passes/expand-composites.ts'
+import { div, gather, matmul, mul, neg, reshape, rotary, sub, type Tensor, unsqueeze } from '../../graph/index.ts'
+import { exponentials, maskLabels } from '../../graph/passes/expand-composites.ts'
 import { defineGradient, sumToShape } from '../rule.ts'
 
 defineGradient('MatMul', ({ node, grad, inputs: [a, b], needs, give }) => {
@@ -67,7 +67,8 @@ function vocabularyGradient(
   weight: Tensor,
 ): Tensor {
   const { safe, valid } = maskLabels(labels, ignoreIndex)
-  const expected = matmul(softmax(logits, 1), weight)
+  const { powers, total } = exponentials(logits)
+  const expected = div(matmul(powers(), weight), total())
   const gradient = mul(sub(expected, gather(weight, safe)), unsqueeze(mul(upstream, valid), [1]))
   return reshape(gradient, x.shape)
 }

@@ -1,12 +1,14 @@
 /** @file Collects the ONNX nodes and constants of a model that is being emitted. */
 import type { OnnxAttribute, OnnxNode, OnnxTensor } from '../../onnx/index.ts'
 import { BYTES_PER_ELEMENT, type DType } from '../dtype.ts'
-import type { Tensor } from '../graph.ts'
+import type { Tensor, TensorType } from '../graph.ts'
 
 /** Builds a model node by node and names its values. */
 export class Emitter {
   readonly nodes: OnnxNode[] = []
   readonly initializers: OnnxTensor[] = []
+  /** The types of values by name: ONNX Runtime reuses memory in place only between shapes that it knows to be equal. */
+  readonly types = new Map<string, TensorType>()
   readonly #names = new Map<Tensor, string>()
   readonly #constants = new Map<string, string>()
   readonly #taken: Set<string>

@@ -74,6 +74,7 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
       emitter.setName(output, name)
     } else {
       lowerNode(node, lowering)
+      for (const value of node.outputs) if (used.has(value)) emitter.types.set(emitter.nameOf(value), value)
     }
   }
   for (const input of inputs) {
@@ -100,6 +101,8 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
     inputs: inputs.map(tensor => described(emitter.nameOf(tensor), tensor)),
     outputs: names.map((name, i) => described(name, expanded.outputs[i])),
   }
+  const known = new Set([...lowered.inputs, ...lowered.outputs, ...weights, ...random].map(({ name }) => name))
+  for (const { name } of emitter.initializers) known.add(name)
   return {
     ...lowered,
     weights,
@@ -119,6 +122,7 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
           ...random.map(({ name, shape }) => info(name, { dtype: 'float32', shape })),
         ],
         outputs: lowered.outputs.map(output => info(output.name, output)),
+        valueInfo: [...emitter.types].filter(([name]) => !known.has(name)).map(([name, type]) => info(name, type)),
       },
     },
   }

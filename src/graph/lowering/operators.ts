@@ -64,6 +64,8 @@ const linear: Lower = (node, [x, weight, bias], { emitter, shapes }) => {
   const rows: Dim = multiplyDims(...input.shape.slice(0, -1))
   const flat = shapes.reshape(x, input.shape, [rows, input.shape.at(-1)!])
   const result = emitter.node('Gemm', operands(flat), attributes)
+  emitter.types.set(flat, { dtype: input.dtype, shape: [rows, input.shape.at(-1)!] })
+  emitter.types.set(result, { dtype: output.dtype, shape: [rows, output.shape.at(-1)!] })
   return [shapes.reshape(result, [rows, output.shape.at(-1)!], output.shape)]
 }
 

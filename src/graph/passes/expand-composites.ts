@@ -1,10 +1,9 @@
 /** @file Replaces composite operators by primitive ones that an engine knows. */
 import { multiplyDims } from '../dim.ts'
 import type { Tensor } from '../graph.ts'
-import { cast, equal, log, logicalNot, mul, neg, sub, where } from '../operators/elementwise.ts'
+import { cast, div, equal, exp, log, logicalNot, mul, neg, sub, where } from '../operators/elementwise.ts'
 import { gatherElements, scatterAddElements, zeros } from '../operators/indexing.ts'
-import { softmax } from '../operators/normalization.ts'
-import { max } from '../operators/reduce.ts'
+import { max, sum } from '../operators/reduce.ts'
 import { squeeze, unsqueeze } from '../operators/shape.ts'
 import { type RewriteRule, type Rewritten, rewrite } from './rewrite.ts'
 
@@ -17,22 +16,32 @@ export function maskLabels(labels: Tensor, ignoreIndex: number): { safe: Tensor;
   }
 }
 
+/**
+ * The parts of a softmax over the last axis: `exp(z - max z)` and its sum, at least 1, so that no logarithm overflows.
+ * They are not divided: a matrix of logits is passed over as rarely, and overwritten as often, as can be. What reads
+ * `shifted` is to be made before `powers`, which then take its memory.
+ */
+export function exponentials(logits: Tensor): { shifted: Tensor; powers: () => Tensor; total: () => Tensor } {
+  const shifted = sub(logits, max(logits, [1], true))
+  const powers = () => exp(shifted)
+  return { shifted, powers, total: () => sum(powers(), [1], true) }
+}
+
 const expansions: Readonly<Record<string, RewriteRule>> = {
   StopGradient: (_, [x]) => [x],
 
-  // -log softmax(z)[label] = max z - z[label] - log max softmax(z): no underflow, because the largest of n
-  // probabilities is at least 1/n, and the probabilities are there for the gradient.
   CrossEntropy: ({ attributes }, [logits, labels]) => {
     const { safe, valid } = maskLabels(labels, attributes.ignoreIndex as number)
-    const picked = squeeze(gatherElements(logits, unsqueeze(safe, [1]), 1), [1])
-    const normalizer = log(max(softmax(logits, 1), [1]))
-    return [mul(sub(sub(max(logits, [1]), picked), normalizer), valid)]
+    const { shifted, total } = exponentials(logits)
+    const picked = gatherElements(shifted, unsqueeze(safe, [1]), 1)
+    return [mul(squeeze(sub(log(total()), picked), [1]), valid)]
   },
 
   CrossEntropyGrad: ({ attributes }, [logits, labels, upstream]) => {
     const { safe, valid } = maskLabels(labels, attributes.ignoreIndex as number)
     const rows = unsqueeze(mul(upstream, valid), [1])
-    return [scatterAddElements(mul(softmax(logits, 1), rows), unsqueeze(safe, [1]), neg(rows), 1)]
+    const { powers, total } = exponentials(logits)
+    return [scatterAddElements(mul(powers(), div(rows, total())), unsqueeze(safe, [1]), neg(rows), 1)]
   },
 
   ScatterRows: ({ attributes }, [indices, updates], graph) => {
