@@ -6,7 +6,8 @@ import { Parameter } from './parameter.ts'
 /**
  * A node of the model tree. Own properties that hold a Module or a Parameter are its children, and the path of
  * property names to a parameter is its name in checkpoints (`bert.encoder.layer.0.attention.self.query.weight`).
- * Subclasses write `forward` on symbolic tensors; running it once traces the computation.
+ * Subclasses write `forward` on symbolic tensors; running it once traces the computation. They keep their state in ordinary
+ * properties: members with a `#` do not come along when a tree is cloned.
  */
 export abstract class Module {
   /** The computation, on symbolic tensors. */

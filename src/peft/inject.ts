@@ -33,6 +33,7 @@ export function injectAdapter(tree: Module, config: PeftConfig & TargetOptions, 
     )
   }
   config.targetModules = targets
+  method.complete?.(config, modelType)
   const paths = resolveTargets(tree, targets, config, options)
   method.validate?.(config, paths)
   for (const path of paths) {

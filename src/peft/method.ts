@@ -36,6 +36,8 @@ export interface PeftMethod<C extends PeftConfig & TargetOptions = PeftConfig & 
   configFromJson(json: unknown, label: string): C
   /** The target modules for a model type, where the user names none. */
   defaultTargetModules(modelType: string): readonly string[] | string | undefined
+  /** Fills in the options that depend on the model and that the user left open. */
+  complete?(config: C, modelType: string): void
   /** The kinds of modules it works on, for messages. */
   readonly layerKinds: readonly string[]
   /** Puts an adapter on a module: the layer that takes its place, or undefined when it cannot work there. */
