@@ -29,6 +29,7 @@ const CASES = [
   'lora-exclude',
   'lora-modules-to-save',
   'lora-all-linear-llama',
+  'lora-lora-bias',
   'ia3-llama',
   'ia3-bert',
   'ln-tuning',

@@ -25,6 +25,8 @@ export interface LoraConfigOptions extends PeftConfigOptions, TargetOptions {
   rankPattern?: Readonly<Record<string, number>>
   /** Alphas for the modules whose path ends with a name or matches an expression. */
   alphaPattern?: Readonly<Record<string, number>>
+  /** Whether B has a bias, which begins at zero (false); on dense layers, with `initLoraWeights` true or false. */
+  loraBias?: boolean
   /** Which biases of the base model are trained too (`none`). */
   bias?: 'none' | 'all' | 'lora_only'
   /** Scale by `loraAlpha / sqrt(r)` instead (arXiv 2312.03732). */
@@ -85,7 +87,6 @@ const UNSUPPORTED = [
   'evaConfig',
   'kasaConfig',
   'layerReplication',
-  'loraBias',
   'loraGaConfig',
   'megatronConfig',
   'montecloraConfig',
@@ -109,6 +110,7 @@ export class LoraConfig extends PeftConfig {
   declare layersPattern: readonly string[] | string | null
   declare rankPattern: Readonly<Record<string, number>>
   declare alphaPattern: Readonly<Record<string, number>>
+  declare loraBias: boolean
   declare bias: 'none' | 'all' | 'lora_only'
   declare useRslora: boolean
   declare modulesToSave: readonly string[] | null
@@ -156,6 +158,9 @@ export class LoraConfig extends PeftConfig {
     }
     if (![true, false, 'gaussian'].includes(this.initLoraWeights)) {
       fail(`initLoraWeights ${JSON.stringify(this.initLoraWeights)} is not implemented; use true, false or "gaussian"`)
+    }
+    if (this.loraBias && typeof this.initLoraWeights !== 'boolean') {
+      fail(`loraBias works with initLoraWeights true or false, got ${JSON.stringify(this.initLoraWeights)}`)
     }
     const values = this as unknown as Record<string, unknown>
     for (const name of UNSUPPORTED) {

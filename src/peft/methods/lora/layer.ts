@@ -21,6 +21,7 @@ import {
   normalInit,
   Parameter,
   ParameterDict,
+  uniformInit,
   zerosInit,
 } from '../../../nn/index.ts'
 import type { Random } from '../../../util/random.ts'
@@ -57,15 +58,10 @@ abstract class LoraLayer<M extends Module> extends TunerLayer<M> {
   addAdapter({ adapterName, config, path, random }: WrapContext<LoraConfig>): void {
     const settings = loraSettings(config, path)
     this.settings[adapterName] = settings
-    this.createMatrices(adapterName, settings.rank, config.initLoraWeights, random)
+    this.createMatrices(adapterName, settings.rank, config, random)
   }
 
-  protected abstract createMatrices(
-    name: string,
-    rank: number,
-    init: LoraConfig['initLoraWeights'],
-    random: Random,
-  ): void
+  protected abstract createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void
   /** The update of the weight by one adapter, in the weight's own layout. */
   protected abstract delta(name: string): Tensor
 
@@ -93,18 +89,16 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
   /** `[out, r]` for each adapter. */
   lora_B = new ModuleDict<Linear>()
 
-  protected override createMatrices(
-    name: string,
-    rank: number,
-    init: LoraConfig['initLoraWeights'],
-    random: Random,
-  ): void {
+  protected override createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void {
     const { inFeatures, outFeatures } = this.base_layer
+    const { initLoraWeights: init, loraBias } = config
     this.lora_A.set(
       name,
       denseMatrix(inFeatures, rank, init === 'gaussian' ? normalInit(1 / rank) : kaimingUniformInit(), random),
     )
-    this.lora_B.set(name, denseMatrix(rank, outFeatures, init === false ? kaimingUniformInit() : zerosInit, random))
+    const b = denseMatrix(rank, outFeatures, init === false ? kaimingUniformInit() : zerosInit, random)
+    if (loraBias) b.bias = filled([outFeatures], init === false ? uniformInit(1 / Math.sqrt(rank)) : zerosInit, random)
+    this.lora_B.set(name, b)
   }
 
   override deleteAdapter(name: string): void {
@@ -119,9 +113,22 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
       const { scaling, dropout: p } = this.settings[name]
       // The small vector in the middle is scaled, not the large one at the end.
       const inner = mul(this.lora_A.get(name)!.forward(dropout(x, p)), scaling)
-      result = add(result, this.lora_B.get(name)!.forward(inner))
+      const { weight, bias } = this.lora_B.get(name)!
+      result = add(result, linear(inner, weight, bias && mul(bias, scaling)))
     }
     return result
+  }
+
+  override mergedParameters(adapters: readonly string[]): Record<string, Tensor> {
+    const merged = super.mergedParameters(adapters)
+    const biases = adapters.flatMap(name => {
+      const bias = this.lora_B.get(name)?.bias
+      return bias ? [mul(bias, this.settings[name].scaling)] : []
+    })
+    if (biases.length === 0) return merged
+    const { bias } = this.base_layer
+    if (!bias) throw new Error('An adapter with loraBias cannot be merged into a layer without a bias')
+    return { ...merged, bias: biases.reduce((sum, part) => add(sum, part), add(bias, 0)) }
   }
 
   protected override delta(name: string): Tensor {
@@ -139,13 +146,11 @@ export class LoraEmbedding extends LoraLayer<Embedding> {
   /** `[width, r]` for each adapter. */
   lora_embedding_B = new ParameterDict()
 
-  protected override createMatrices(
-    name: string,
-    rank: number,
-    init: LoraConfig['initLoraWeights'],
-    random: Random,
-  ): void {
+  protected override createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void {
     const { numEmbeddings, embeddingDim } = this.base_layer
+    const { initLoraWeights: init, loraBias } = config
+    if (loraBias)
+      throw new Error('LoraConfig: loraBias works on dense layers only; leave the embedding out of targetModules')
     this.lora_embedding_A.set(name, filled([rank, numEmbeddings], init === false ? normalInit(1) : zerosInit, random))
     this.lora_embedding_B.set(name, filled([embeddingDim, rank], normalInit(1), random))
   }
