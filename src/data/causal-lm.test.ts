@@ -1,5 +1,6 @@
 /** @file Tests of causal language modelling features: which tokens there are, and which are learnt. */
 import { beforeAll, describe, expect, it } from 'vitest'
+import { skippable } from '../../test/shared.ts'
 import { type CausalLMOptions, tokenizeCausalLM } from './causal-lm.ts'
 import { Dataset, type Row } from './dataset.ts'
 import type { Feature } from './features.ts'
@@ -273,7 +274,7 @@ describe('options', () => {
   })
 })
 
-describe.skipIf(!shared('data'))('real rows', () => {
+describe.skipIf(!shared('data'))(skippable('real rows', !shared('data') && 'the shared data are not here'), () => {
   it('are read in each format, with the completion learnt exactly', async () => {
     const tokenizer = await AutoTokenizer.fromPretrained(shared('models', 'mini-llama')!)
     const gsm8k = await loadDataset(shared('data', 'gsm8k/test.jsonl')!, {

@@ -1,5 +1,6 @@
 /** @file Tests of classification features. */
 import { beforeAll, describe, expect, it } from 'vitest'
+import { skippable } from '../../test/shared.ts'
 import { discoverLabels, tokenizeClassification } from './classification.ts'
 import { Dataset } from './dataset.ts'
 import { loadDataset } from './load.ts'
@@ -113,7 +114,7 @@ describe('discoverLabels', () => {
   })
 })
 
-describe.skipIf(!shared('data'))('SST-2', () => {
+describe.skipIf(!shared('data'))(skippable('SST-2', !shared('data') && 'the shared data are not here'), () => {
   it('becomes features whose classes are the labels of the file', async () => {
     const data = await loadDataset(shared('data', 'sst2/test.tsv')!, { limit: 100 })
     const tokenizer = await AutoTokenizer.fromPretrained(shared('models', 'mini-bert')!)

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { skippable } from '../../test/shared.ts'
 import { type LoadDatasetOptions, loadDataset } from './load.ts'
 import { shared } from './testing/fixtures.ts'
 
@@ -154,19 +155,22 @@ describe('loadDataset refuses', () => {
   it('a limit that is no positive whole number', () => refused('a.txt', 'x', /limit is 0/, { limit: 0 }))
 })
 
-describe.skipIf(!shared('data'))('loadDataset on the shared data', () => {
-  it.each([
-    ['sst2/test.tsv', {}, 872, ['sentence', 'label']],
-    ['sst2/dev.tsv', {}, 6735, ['sentence', 'label']],
-    ['cola/in_domain_dev.tsv', { hasHeader: false, columns: { text: '3', label: '1' } }, 527, ['text', 'label']],
-    ['gsm8k/test.jsonl', {}, 1319, ['question', 'answer']],
-    ['instruct/alpaca_en_demo.json', {}, 999, ['instruction', 'input', 'output']],
-    ['toolcall/glaive_toolcall_en_demo.json', {}, 300, ['conversations', 'tools']],
-    ['wikisql/test.jsonl', {}, 100, ['text']],
-    ['e2e/test.txt', {}, 4693, ['text']],
-  ] as const)('reads every row of %s', async (file, options, count, columns) => {
-    const data = await loadDataset(shared('data', file)!, options)
-    expect(data.length).toBe(count)
-    expect(data.columns).toEqual(columns)
-  })
-})
+describe.skipIf(!shared('data'))(
+  skippable('loadDataset on the shared data', !shared('data') && 'the shared data are not here'),
+  () => {
+    it.each([
+      ['sst2/test.tsv', {}, 872, ['sentence', 'label']],
+      ['sst2/dev.tsv', {}, 6735, ['sentence', 'label']],
+      ['cola/in_domain_dev.tsv', { hasHeader: false, columns: { text: '3', label: '1' } }, 527, ['text', 'label']],
+      ['gsm8k/test.jsonl', {}, 1319, ['question', 'answer']],
+      ['instruct/alpaca_en_demo.json', {}, 999, ['instruction', 'input', 'output']],
+      ['toolcall/glaive_toolcall_en_demo.json', {}, 300, ['conversations', 'tools']],
+      ['wikisql/test.jsonl', {}, 100, ['text']],
+      ['e2e/test.txt', {}, 4693, ['text']],
+    ] as const)('reads every row of %s', async (file, options, count, columns) => {
+      const data = await loadDataset(shared('data', file)!, options)
+      expect(data.length).toBe(count)
+      expect(data.columns).toEqual(columns)
+    })
+  },
+)
