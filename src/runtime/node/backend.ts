@@ -39,7 +39,16 @@ export class NodeBackend implements Backend {
   async dispose(): Promise<void> {
     const worker = this.#worker
     this.#worker = undefined
-    await worker?.terminate()
+    if (!worker) return
+    // At once, and not when the thread has ended: until then an answer could still arrive.
+    this.#rejectAll(worker, new Error('The engine was disposed before it answered'))
+    await worker.terminate()
+  }
+
+  #rejectAll(worker: Worker, error: Error): void {
+    const calls = this.#pending.get(worker)
+    for (const call of calls?.values() ?? []) call.reject(error)
+    calls?.clear()
   }
 
   #call<T = void>(action: string, request: object): Promise<T> {
@@ -68,8 +77,7 @@ export class NodeBackend implements Backend {
     })
     const fail = (error: Error) => {
       if (this.#worker === worker) this.#worker = undefined
-      for (const call of calls.values()) call.reject(error)
-      calls.clear()
+      this.#rejectAll(worker, error)
     }
     worker.on('error', fail)
     worker.on('exit', code => fail(new Error(`The engine's thread ended (exit code ${code})`)))
