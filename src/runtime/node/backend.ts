@@ -1,4 +1,5 @@
 /** @file ONNX Runtime for Node, in a worker thread. */
+import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { LoweredModel } from '../../graph/index.ts'
@@ -42,7 +43,10 @@ export class NodeBackend implements Backend {
     if (!worker) return
     // At once, and not when the thread has ended: until then an answer could still arrive.
     this.#rejectAll(worker, new Error('The engine was disposed before it answered'))
-    await worker.terminate()
+    const ended = once(worker, 'exit')
+    worker.ref()
+    worker.postMessage({ action: 'close' })
+    await ended
   }
 
   #rejectAll(worker: Worker, error: Error): void {

@@ -81,6 +81,14 @@ async function answer({ id, action, request }) {
 // One after another: ONNX Runtime starts a run only after the messages that wait, which must not touch its masks or
 // release its session before it has ended.
 let last = Promise.resolve()
+let closing = false
 parentPort?.on('message', call => {
-  last = last.then(() => answer(call))
+  if (call.action === 'close') {
+    // Whatever waits is no longer wanted; the thread ends by itself once the run under way has ended. Ending it from
+    // outside while ONNX Runtime works would take the whole process along.
+    closing = true
+    last = last.then(() => parentPort?.close())
+  } else {
+    last = last.then(() => (closing ? undefined : answer(call)))
+  }
 })
