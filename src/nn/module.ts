@@ -1,6 +1,6 @@
 /** @file Module: the tree that models are made of, with PyTorch's names. */
 import { didYouMean } from '../util/nearest.ts'
-import { hashString, Random } from '../util/random.ts'
+import { Random } from '../util/random.ts'
 import { Parameter } from './parameter.ts'
 
 /**
@@ -97,7 +97,7 @@ export abstract class Module {
     for (const [name, parameter] of this.namedParameters()) {
       if (parameter.hasValue) continue
       if (!parameter.init) throw new Error(`The parameter "${name}" has neither values nor an initialiser`)
-      parameter.data = parameter.init(new Random(hashString(name) ^ Math.imul(seed + 1, 0x9e3779b1)), parameter.shape)
+      parameter.data = parameter.init(Random.forName(name, seed), parameter.shape)
       initialized.push(name)
     }
     return initialized

@@ -1,6 +1,6 @@
 /** @file Putting an adapter into a module tree. */
 import type { Module } from '../nn/index.ts'
-import { hashString, Random } from '../util/random.ts'
+import { Random } from '../util/random.ts'
 import type { PeftConfig } from './config.ts'
 import { getPeftMethod, type TargetOptions } from './method.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
@@ -38,7 +38,7 @@ export function injectAdapter(tree: Module, config: PeftConfig & TargetOptions, 
   method.validate?.(config, paths)
   for (const path of paths) {
     const module = tree.getSubmodule(path)
-    const random = new Random(hashString(`${adapterName}:${path}`) ^ Math.imul(seed + 1, 0x9e3779b1))
+    const random = Random.forName(`${adapterName}:${path}`, seed)
     const layer = method.wrap({ module, path, adapterName, config, state, random })
     if (!layer) {
       throw new Error(

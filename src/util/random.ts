@@ -77,6 +77,11 @@ export class Random {
     return items[this.integer(items.length)]
   }
 
+  /** The generator of `seed` that belongs to `name`: what other names draw, and in which order, does not move it. */
+  static forName(name: string, seed: number): Random {
+    return new Random(hashString(name) ^ Math.imul(seed + 1, 0x9e3779b1))
+  }
+
   /** A generator of its own for `name`, so that adding one consumer does not move the numbers of another. */
   fork(name: string): Random {
     return new Random(hashString(name) ^ this.uint32())
