@@ -151,6 +151,16 @@ describe('getPeftModel on a module of one’s own', () => {
     await expect(peft.mergeAndUnload()).rejects.toThrow(/Merging would put NaN into "hidden.weight"/)
   })
 
+  it('is as it was after an adapter that could not be added', async () => {
+    const peft = getPeftModel(net(), config)
+    const [paths, answers] = [[...peft.namedModules()].map(([path]) => path), await outputs(peft)]
+    const halfway = new LoraConfig({ targetModules: ['hidden'], modulesToSave: ['head'], initLoraWeights: false })
+    expect(() => peft.addAdapter('other', halfway)).toThrow(/no module is called "head"/)
+    expect([...peft.namedModules()].map(([path]) => path)).toEqual(paths)
+    expect(peft.adapterNames()).toEqual(['default'])
+    expect(await outputs(peft)).toEqual(answers)
+  })
+
   it.each<[string, () => unknown, RegExp]>([
     [
       'an option that does not exist',
@@ -190,6 +200,11 @@ describe('getPeftModel on a module of one’s own', () => {
       'a second adapter of the same name',
       () => getPeftModel(net(), config).addAdapter('default', config),
       /already is an adapter "default"/,
+    ],
+    [
+      'the name of a part of the model',
+      () => getPeftModel(net(), config, { adapterName: 'hidden' }),
+      /cannot be called "hidden": "hidden.weight" of the model/,
     ],
     ['a name with a dot', () => getPeftModel(net(), config, { adapterName: 'a.b' }), /must not hold dots/],
   ])('refuses %s', (_, action, message) => {

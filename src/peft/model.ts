@@ -167,22 +167,31 @@ export class PeftModel<M extends Module = Module> extends Module {
       throw new Error(`There already is an adapter "${adapterName}"; delete it, or choose another name`)
     if (!/^[^.\s/\\]+$/.test(adapterName))
       throw new Error(`An adapter's name must not hold dots, slashes or spaces, got "${adapterName}"`)
+    // Names of parameters hold the adapter's name as one of their parts, by which its own are told from others.
+    const taken = [...this.#base.parameterSlots()].find(([path]) => path.split('.').includes(adapterName))
+    if (taken)
+      throw new Error(`An adapter cannot be called "${adapterName}": "${taken[0]}" of the model has that in its name`)
     const own = config.with({}) as AnyPeftConfig
     const heads = this.#headModules(own)
     own.modulesToSave = heads.length ? [...new Set([...(own.modulesToSave ?? []), ...heads])] : own.modulesToSave
     own.baseModelNameOrPath ??= (this.#base as { nameOrPath?: string }).nameOrPath ?? null
-    const tree = this.base_model.model
-    const paths = injectAdapter(tree, own, {
-      adapterName,
-      state: this.adapterState,
-      modelType: this.config?.model_type ?? 'custom',
-      seed,
-      strict,
-      outputModules: this.#outputModules(own),
-      optionalModulesToSave: heads,
-    })
+    try {
+      const paths = injectAdapter(this.base_model.model, own, {
+        adapterName,
+        state: this.adapterState,
+        modelType: this.config?.model_type ?? 'custom',
+        seed,
+        strict,
+        outputModules: this.#outputModules(own),
+        optionalModulesToSave: heads,
+      })
+      this.#targets.set(adapterName, paths)
+    } catch (cause) {
+      // What was put into the tree before it failed goes again.
+      this.#unwrap(adapterName)
+      throw cause
+    }
     this.peftConfig[adapterName] = own
-    this.#targets.set(adapterName, paths)
     if (this.adapterState.active.length === 0) this.adapterState.active = [adapterName]
     this.#train(adapterName, own)
   }
@@ -232,6 +241,15 @@ export class PeftModel<M extends Module = Module> extends Module {
   /** Removes an adapter; the first of those that are left becomes active where none is. */
   deleteAdapter(adapterName: string): void {
     this.configOf(adapterName)
+    this.#unwrap(adapterName)
+    delete this.peftConfig[adapterName]
+    this.#targets.delete(adapterName)
+    const left = this.adapterState.active.filter(name => name !== adapterName)
+    this.adapterState.active = left.length ? left : this.adapterNames().slice(0, 1)
+  }
+
+  /** Takes an adapter out of the tree; a module that no adapter is left on stands there as it was. */
+  #unwrap(adapterName: string): void {
     for (const [path, module] of [...this.model.namedModules()]) {
       const isTuner = module instanceof TunerLayer
       if (!isTuner && !(module instanceof ModulesToSaveWrapper)) continue
@@ -239,10 +257,6 @@ export class PeftModel<M extends Module = Module> extends Module {
       if (module.adapterNames().length === 0)
         this.model.setSubmodule(path, isTuner ? module.base_layer : module.original_module)
     }
-    delete this.peftConfig[adapterName]
-    this.#targets.delete(adapterName)
-    const left = this.adapterState.active.filter(name => name !== adapterName)
-    this.adapterState.active = left.length ? left : this.adapterNames().slice(0, 1)
   }
 
   /** Runs `action` with all adapters off: the model computes what the base computes. */
