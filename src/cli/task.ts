@@ -3,7 +3,12 @@ import {
   AutoModel,
   type AutoModelClass,
   AutoModelForCausalLM,
+  AutoModelForImageClassification,
+  AutoModelForMaskedLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
   type ModelTask,
   type PretrainedConfig,
 } from '../models/index.ts'
@@ -19,7 +24,12 @@ export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM'
 export const AUTO_CLASSES: Readonly<Record<ModelTask, AutoModelClass>> = {
   FEATURE_EXTRACTION: AutoModel,
   SEQ_CLS: AutoModelForSequenceClassification,
+  TOKEN_CLS: AutoModelForTokenClassification,
+  QUESTION_ANS: AutoModelForQuestionAnswering,
   CAUSAL_LM: AutoModelForCausalLM,
+  MASKED_LM: AutoModelForMaskedLM,
+  SEQ_2_SEQ_LM: AutoModelForSeq2SeqLM,
+  IMAGE_CLS: AutoModelForImageClassification,
 }
 
 /** PEFT's name of a task of the command line. */

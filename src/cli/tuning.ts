@@ -1,6 +1,13 @@
 /** @file `--method`: which parameters of a model are trained. */
-import type { PreTrainedModel } from '../models/index.ts'
-import { formatTrainableParameters, getPeftModel, type ParameterCounts, PeftModel, peftTypes } from '../peft/index.ts'
+import type { ModelTask, PreTrainedModel } from '../models/index.ts'
+import {
+  formatTrainableParameters,
+  getPeftModel,
+  type ParameterCounts,
+  PeftModel,
+  peftTypes,
+  TaskType,
+} from '../peft/index.ts'
 import { setTrainable, trainHead } from '../training/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { methodConfig } from './assignments.ts'
@@ -41,9 +48,14 @@ export function tune(model: PreTrainedModel, method: string, assignments: readon
   else if (method === 'head') trainHead(model, modulesOf(model.missingParameters))
   else {
     const { task } = model
-    return getPeftModel(model, methodConfig(method, task, assignments), { seed })
+    return getPeftModel(model, methodConfig(method, taskTypeOrNull(task), assignments), { seed })
   }
   return model
+}
+
+/** PEFT's name of what a model is for; it has none for masked language models and images. */
+function taskTypeOrNull(task: ModelTask): TaskType | null {
+  return task in TaskType ? (task as TaskType) : null
 }
 
 /** The modules that hold the parameters `names`. */

@@ -1,6 +1,6 @@
-/** @file What a model hands to every attention layer of one forward pass. */
-import type { Tensor } from '../graph/index.ts'
-import { type AttentionOptions, attention, type KeyValueCache } from '../nn/index.ts'
+/** @file What a model hands to every attention layer of one forward pass, and what an attention layer is. */
+import { addDims, concat, type Dim, expand, type Tensor } from '../graph/index.ts'
+import { type AttentionOptions, attention, type KeyValueCache, type KeyValues, Module } from '../nn/index.ts'
 import type { RotaryTable } from './rope.ts'
 
 /** Made once a forward pass, so that masks and tables are not computed in every layer. */
@@ -12,6 +12,36 @@ export interface AttentionContext {
   /** The angles of the positions, for models with rotary embeddings. */
   rotary?: RotaryTable
   cache?: KeyValueCache
+  /**
+   * Keys and values that every query sees in front of all others, `[batch, kvHeads, length, width]`: learned prefixes. They
+   * have no positions, are never masked and never enter the cache.
+   */
+  prefixes?: readonly KeyValues[]
+}
+
+/** What an attention layer attends to: the tokens of its own sequence, or those of an encoder. */
+export type AttentionRole = 'encoder' | 'decoder' | 'cross'
+
+/**
+ * An attention layer of a model. Methods that give it further keys and values take its place and pass them on in the
+ * context.
+ */
+export abstract class AttentionModule extends Module {
+  readonly role: AttentionRole
+  /** How many heads its keys and values have. */
+  readonly numKeyValueHeads: number
+  /** The width of one head. */
+  readonly headWidth: number
+
+  constructor(options: { role: AttentionRole; numKeyValueHeads: number; headWidth: number }) {
+    super()
+    this.role = options.role
+    this.numKeyValueHeads = options.numKeyValueHeads
+    this.headWidth = options.headWidth
+  }
+
+  /** @param hidden `[batch, sequence, hidden]` @returns the same shape, for models with one width */
+  abstract override forward(hidden: Tensor, context: AttentionContext, ...others: unknown[]): Tensor
 }
 
 /** {@link attention} behind the cache's past keys and values; the new ones are left in the cache. */
@@ -22,7 +52,17 @@ export function cachedAttention(
   context: AttentionContext,
   options: Pick<AttentionOptions, 'scale' | 'dropout'>,
 ): Tensor {
-  const past = context.cache?.past[context.layer]
+  const cached = context.cache?.past[context.layer]
   context.cache?.present.push({ key, value })
-  return attention(query, key, value, { ...options, mask: context.mask, past })
+  const prefixes = context.prefixes ?? []
+  const past = cached ? [...prefixes, cached] : prefixes
+  return attention(query, key, value, { ...options, mask: maskBehind(prefixes, context.mask), past })
+}
+
+/** The mask with columns of zeros for the prefixes, which are always seen. */
+export function maskBehind(prefixes: readonly KeyValues[], mask: Tensor | undefined): Tensor | undefined {
+  if (!mask || prefixes.length === 0) return mask
+  const length = addDims(...prefixes.map(({ key }) => key.shape[2]))
+  const shape: Dim[] = [...mask.shape.slice(0, -1), length]
+  return concat([expand(mask.graph.constant(0, 'float32', [1, 1, 1, 1]), shape), mask], 3)
 }

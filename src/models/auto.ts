@@ -54,3 +54,13 @@ export const AutoModelForSequenceClassification = autoClass('SEQ_CLS')
  * const model = await AutoModelForCausalLM.fromPretrained('Qwen/Qwen2.5-3B-Instruct')
  */
 export const AutoModelForCausalLM = autoClass('CAUSAL_LM')
+/** Encoders that fill in masked tokens. */
+export const AutoModelForMaskedLM = autoClass('MASKED_LM')
+/** Classifiers of each token. */
+export const AutoModelForTokenClassification = autoClass('TOKEN_CLS')
+/** Models that find the span of a text which answers a question. */
+export const AutoModelForQuestionAnswering = autoClass('QUESTION_ANS')
+/** Encoders with decoders: a text from a text. */
+export const AutoModelForSeq2SeqLM = autoClass('SEQ_2_SEQ_LM')
+/** Classifiers of images. */
+export const AutoModelForImageClassification = autoClass('IMAGE_CLS')

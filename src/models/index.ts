@@ -1,5 +1,17 @@
 /** @file Models: architectures by their checkpoints' names, configurations, and the Auto classes that open them. */
-export { AutoModel, type AutoModelClass, AutoModelForCausalLM, AutoModelForSequenceClassification } from './auto.ts'
+
+export { type AttentionContext, AttentionModule, type AttentionRole } from './attention-context.ts'
+export {
+  AutoModel,
+  type AutoModelClass,
+  AutoModelForCausalLM,
+  AutoModelForImageClassification,
+  AutoModelForMaskedLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSeq2SeqLM,
+  AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
+} from './auto.ts'
 export * from './bert/index.ts'
 export * from './config.ts'
 export * from './gpt2/index.ts'

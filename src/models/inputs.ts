@@ -14,7 +14,15 @@ import {
 import type { KeyValueCache } from '../nn/index.ts'
 
 /** What a model is for, by PEFT's names of task types. */
-export type ModelTask = 'FEATURE_EXTRACTION' | 'SEQ_CLS' | 'CAUSAL_LM'
+export type ModelTask =
+  | 'FEATURE_EXTRACTION'
+  | 'SEQ_CLS'
+  | 'TOKEN_CLS'
+  | 'QUESTION_ANS'
+  | 'CAUSAL_LM'
+  | 'MASKED_LM'
+  | 'SEQ_2_SEQ_LM'
+  | 'IMAGE_CLS'
 
 /** The inputs of a model. Either `input_ids` or `inputs_embeds` must be given. */
 export interface ModelInputs {
@@ -30,6 +38,18 @@ export interface ModelInputs {
   position_ids?: Tensor
   /** int64: `[batch]` classes, or `[batch, sequence]` tokens (not shifted); -100 does not count. */
   labels?: Tensor
+  /** int64 `[batch]`, the first token of each answer. */
+  start_positions?: Tensor
+  /** int64 `[batch]`, the last token of each answer. */
+  end_positions?: Tensor
+  /** int64 `[batch, target]`, what the decoder of a sequence-to-sequence model reads; by default the labels, shifted. */
+  decoder_input_ids?: Tensor
+  /** int64 `[batch, past + target]`, 1 where a token of the decoder stands and 0 where there is padding. */
+  decoder_attention_mask?: Tensor
+  /** The encoder's result, so that it is not computed again, `[batch, sequence, hidden]`. */
+  encoder_hidden_states?: Tensor
+  /** Images, `[batch, channels, height, width]`. */
+  pixel_values?: Tensor
   /** Keys and values of earlier positions; the new ones are left in it. */
   cache?: KeyValueCache
   /** Compute the logits of this many last positions only. */
@@ -46,6 +66,12 @@ export interface ModelOutput {
   last_hidden_state?: Tensor
   /** `[batch, hidden]` */
   pooler_output?: Tensor
+  /** `[batch, sequence]`, how well an answer starts at each token. */
+  start_logits?: Tensor
+  /** `[batch, sequence]`, how well an answer ends at each token. */
+  end_logits?: Tensor
+  /** The encoder's result in a sequence-to-sequence model, `[batch, sequence, hidden]`. */
+  encoder_last_hidden_state?: Tensor
   /** The embeddings, then each layer's output, `[batch, sequence, hidden]`. */
   hidden_states?: Tensor[]
 }

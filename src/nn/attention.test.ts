@@ -114,7 +114,7 @@ describe.each([
     const cache = new KeyValueCache([{ key: pastKey, value: pastValue }])
     expect(cache.length).toBe('past')
     const mask = causalMask(graph, 'now', cache.length, present)
-    const cached = attention(q, k, v, { mask, past: cache.past[0] })
+    const cached = attention(q, k, v, { mask, past: [cache.past[0]] })
     const whole = attention(q, g.concat([pastKey, k], 2), g.concat([pastValue, v], 2), { mask })
     const inputs = { q, k, v, pastKey, pastValue }
     const outputs: Record<string, g.Tensor> = { 'cached y': cached, 'whole y': whole }
@@ -167,7 +167,7 @@ describe.each([
       key: g.zeros(feeder.graph, ['batch', kvHeads, 0, 3]),
       value: g.zeros(feeder.graph, ['batch', kvHeads, 0, 3]),
     }
-    const [with0, without] = [attention(q, k, v, { past }), attention(q, k, v)]
+    const [with0, without] = [attention(q, k, v, { past: [past] }), attention(q, k, v)]
     const [dWith0] = gradients(g.sum(g.mul(with0, with0)), [q])
     const [dWithout] = gradients(g.sum(g.mul(without, without)), [q])
     const found = await evaluate({ with0, without, dWith0, dWithout }, feeder.feeds)

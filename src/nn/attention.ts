@@ -56,8 +56,8 @@ export interface AttentionOptions {
   scale?: number
   /** The probability of dropping an attention weight while training. */
   dropout?: number
-  /** Keys and values of earlier positions, which stand before `key` and `value`. */
-  past?: KeyValues
+  /** Keys and values that stand before `key` and `value`: prefixes, earlier positions. */
+  past?: readonly KeyValues[]
 }
 
 /**
@@ -76,24 +76,28 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
   if (!Number.isInteger(groups)) {
     throw new Error(`attention: ${heads} query heads cannot share ${kvHeads} key-value heads equally`)
   }
-  const { mask, scale = 1 / Math.sqrt(width), past } = options
+  const { mask, scale = 1 / Math.sqrt(width), past = [] } = options
   const folded = groups === 1 ? query : reshape(query, [batch, kvHeads, -1, width])
   const unfold = (scores: Tensor) => (groups === 1 ? scores : reshape(scores, [batch, heads, queries, -1]))
   const fold = (scores: Tensor) =>
     groups === 1 ? scores : reshape(scores, [batch, kvHeads, multiplyDims(groups, queries), scores.shape[3]])
   const scoresOf = (keys: Tensor) => unfold(matmul(folded, keys, { transB: true, alpha: scale }))
   // The cache is never copied: its scores are computed apart, and only they are joined.
-  let scores = past ? concat([scoresOf(past.key), scoresOf(key)], 3) : scoresOf(key)
+  const parts = [...past, { key, value }]
+  let scores = concat(
+    parts.map(part => scoresOf(part.key)),
+    3,
+  )
   if (mask) scores = add(scores, mask)
   const weights = fold(dropout(softmax(scores, -1), options.dropout ?? 0))
-  let result: Tensor
-  if (past) {
-    const length = past.key.shape[2]
-    const before = matmul(slice(weights, 3, 0, length), past.value)
-    result = add(before, matmul(slice(weights, 3, length), value))
-  } else {
-    result = matmul(weights, value)
-  }
+  let start: Dim = 0
+  const products = parts.map(part => {
+    const end = addDims(start, part.key.shape[2])
+    const own = slice(weights, 3, start, end)
+    start = end
+    return matmul(own, part.value)
+  })
+  const result = products.reduce((sum, product) => add(sum, product))
   return groups === 1 ? result : reshape(result, [batch, heads, queries, width])
 }
 

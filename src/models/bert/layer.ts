@@ -1,5 +1,5 @@
 /** @file One layer of BERT: self-attention and a feed-forward network, each followed by a normalisation. */
-import { add, type Tensor } from '../../graph/index.ts'
+import type { Tensor } from '../../graph/index.ts'
 import {
   type Activation,
   Dropout,
@@ -8,14 +8,16 @@ import {
   type Linear,
   Module,
   mergeHeads,
+  Residual,
+  type Sublayer,
   splitHeads,
 } from '../../nn/index.ts'
-import { type AttentionContext, cachedAttention } from '../attention-context.ts'
+import { type AttentionContext, AttentionModule, cachedAttention } from '../attention-context.ts'
 import type { BertConfig } from '../config.ts'
 import { createLinear } from '../init.ts'
 
 /** Queries, keys and values of BERT's attention, and the attention itself. */
-export class BertSelfAttention extends Module {
+export class BertSelfAttention extends AttentionModule {
   readonly numHeads: number
   readonly attentionDropout: number
   query: Linear
@@ -23,9 +25,9 @@ export class BertSelfAttention extends Module {
   value: Linear
 
   constructor(config: BertConfig) {
-    super()
-    const { hidden_size: width, initializer_range: range } = config
-    this.numHeads = config.num_attention_heads
+    const { hidden_size: width, initializer_range: range, num_attention_heads: heads } = config
+    super({ role: 'encoder', numKeyValueHeads: heads, headWidth: width / heads })
+    this.numHeads = heads
     this.attentionDropout = config.attention_probs_dropout_prob
     this.query = createLinear(width, width, range)
     this.key = createLinear(width, width, range)
@@ -46,17 +48,19 @@ export class BertOutput extends Module {
   dense: Linear
   LayerNorm: LayerNorm
   dropout: Dropout
+  residual: Residual
 
-  constructor(config: BertConfig, inputWidth: number) {
+  constructor(config: BertConfig, inputWidth: number, sublayer: Sublayer) {
     super()
     this.dense = createLinear(inputWidth, config.hidden_size, config.initializer_range)
     this.LayerNorm = new LayerNorm(config.hidden_size, { eps: config.layer_norm_eps })
     this.dropout = new Dropout(config.hidden_dropout_prob)
+    this.residual = new Residual(sublayer, config.hidden_size)
   }
 
   /** @param residual `[batch, sequence, hidden]` */
   forward(x: Tensor, residual: Tensor): Tensor {
-    return this.LayerNorm.forward(add(this.dropout.forward(this.dense.forward(x)), residual))
+    return this.residual.forward(this.dropout.forward(this.dense.forward(x)), residual, this.LayerNorm)
   }
 }
 
@@ -68,7 +72,7 @@ export class BertAttention extends Module {
   constructor(config: BertConfig) {
     super()
     this.self = new BertSelfAttention(config)
-    this.output = new BertOutput(config, config.hidden_size)
+    this.output = new BertOutput(config, config.hidden_size, 'attention')
   }
 
   forward(hidden: Tensor, context: AttentionContext): Tensor {
@@ -102,7 +106,7 @@ export class BertLayer extends Module {
     super()
     this.attention = new BertAttention(config)
     this.intermediate = new BertIntermediate(config)
-    this.output = new BertOutput(config, config.intermediate_size)
+    this.output = new BertOutput(config, config.intermediate_size, 'feedForward')
   }
 
   /** @param hidden `[batch, sequence, hidden]` @returns the same shape */

@@ -1,5 +1,5 @@
 /** @file One block of GPT-2: normalisation before attention and before the feed-forward network. */
-import { add, split, type Tensor } from '../../graph/index.ts'
+import { split, type Tensor } from '../../graph/index.ts'
 import {
   type Activation,
   Conv1D,
@@ -9,9 +9,10 @@ import {
   Module,
   mergeHeads,
   normalInit,
+  Residual,
   splitHeads,
 } from '../../nn/index.ts'
-import { type AttentionContext, cachedAttention } from '../attention-context.ts'
+import { type AttentionContext, AttentionModule, cachedAttention } from '../attention-context.ts'
 import type { Gpt2Config } from '../config.ts'
 
 /** A dense layer with GPT-2's first values: normal with the given deviation. */
@@ -27,7 +28,7 @@ function residualDeviation(config: Gpt2Config): number {
 }
 
 /** GPT-2's attention, with queries, keys and values in one projection. */
-export class GPT2Attention extends Module {
+export class GPT2Attention extends AttentionModule {
   readonly numHeads: number
   readonly attentionDropout: number
   readonly scaleByWidth: boolean
@@ -37,9 +38,9 @@ export class GPT2Attention extends Module {
   resid_dropout: Dropout
 
   constructor(config: Gpt2Config) {
-    super()
-    const { n_embd: width, initializer_range: range } = config
-    this.numHeads = config.n_head
+    const { n_embd: width, n_head: heads, initializer_range: range } = config
+    super({ role: 'decoder', numKeyValueHeads: heads, headWidth: width / heads })
+    this.numHeads = heads
     this.attentionDropout = config.attn_pdrop
     this.scaleByWidth = config.scale_attn_weights
     this.scaleByLayer = config.scale_attn_by_inverse_layer_idx
@@ -87,6 +88,8 @@ export class GPT2Block extends Module {
   attn: GPT2Attention
   ln_2: LayerNorm
   mlp: GPT2MLP
+  attention_residual: Residual
+  mlp_residual: Residual
 
   constructor(config: Gpt2Config) {
     super()
@@ -94,11 +97,13 @@ export class GPT2Block extends Module {
     this.attn = new GPT2Attention(config)
     this.ln_2 = new LayerNorm(config.n_embd, { eps: config.layer_norm_epsilon })
     this.mlp = new GPT2MLP(config)
+    this.attention_residual = new Residual('attention', config.n_embd)
+    this.mlp_residual = new Residual('feedForward', config.n_embd)
   }
 
   /** @param hidden `[batch, sequence, hidden]` @returns the same shape */
   forward(hidden: Tensor, context: AttentionContext): Tensor {
-    const attended = add(this.attn.forward(this.ln_1.forward(hidden), context), hidden)
-    return add(attended, this.mlp.forward(this.ln_2.forward(attended)))
+    const attended = this.attention_residual.forward(this.attn.forward(this.ln_1.forward(hidden), context), hidden)
+    return this.mlp_residual.forward(this.mlp.forward(this.ln_2.forward(attended)), attended)
   }
 }

@@ -1,7 +1,16 @@
 /** @file One layer of Llama: grouped attention with rotary positions and a gated feed-forward network. */
-import { add, mul, type Tensor } from '../../graph/index.ts'
-import { type Activation, getActivation, type Linear, Module, mergeHeads, RMSNorm, splitHeads } from '../../nn/index.ts'
-import { type AttentionContext, cachedAttention } from '../attention-context.ts'
+import { mul, type Tensor } from '../../graph/index.ts'
+import {
+  type Activation,
+  getActivation,
+  type Linear,
+  Module,
+  mergeHeads,
+  Residual,
+  RMSNorm,
+  splitHeads,
+} from '../../nn/index.ts'
+import { type AttentionContext, AttentionModule, cachedAttention } from '../attention-context.ts'
 import type { RopeParameters } from '../config.ts'
 import { createLinear } from '../init.ts'
 import type { TextConfig } from '../pretrained-model.ts'
@@ -34,9 +43,8 @@ export interface LlamaLayerOptions {
 }
 
 /** Llama's attention. */
-export class LlamaAttention extends Module {
+export class LlamaAttention extends AttentionModule {
   readonly numHeads: number
-  readonly numKeyValueHeads: number
   readonly attentionDropout: number
   q_proj: Linear
   k_proj: Linear
@@ -44,10 +52,9 @@ export class LlamaAttention extends Module {
   o_proj: Linear
 
   constructor(config: LlamaFamilyConfig, options: LlamaLayerOptions) {
-    super()
     const { hidden_size: hidden, head_dim: width, initializer_range: range } = config
+    super({ role: 'decoder', numKeyValueHeads: config.num_key_value_heads, headWidth: width })
     this.numHeads = config.num_attention_heads
-    this.numKeyValueHeads = config.num_key_value_heads
     this.attentionDropout = config.attention_dropout
     this.q_proj = createLinear(hidden, this.numHeads * width, range, options.inputBias)
     this.k_proj = createLinear(hidden, this.numKeyValueHeads * width, range, options.inputBias)
@@ -94,6 +101,8 @@ export class LlamaDecoderLayer extends Module {
   mlp: LlamaMLP
   input_layernorm: RMSNorm
   post_attention_layernorm: RMSNorm
+  attention_residual: Residual
+  mlp_residual: Residual
 
   constructor(config: LlamaFamilyConfig, options: LlamaLayerOptions) {
     super()
@@ -102,11 +111,14 @@ export class LlamaDecoderLayer extends Module {
     this.mlp = new LlamaMLP(config, options)
     this.input_layernorm = new RMSNorm(config.hidden_size, { eps: config.rms_norm_eps })
     this.post_attention_layernorm = new RMSNorm(config.hidden_size, { eps: config.rms_norm_eps })
+    this.attention_residual = new Residual('attention', config.hidden_size)
+    this.mlp_residual = new Residual('feedForward', config.hidden_size)
   }
 
   /** @param hidden `[batch, sequence, hidden]` @returns the same shape */
   forward(hidden: Tensor, context: AttentionContext): Tensor {
-    const attended = add(hidden, this.self_attn.forward(this.input_layernorm.forward(hidden), context))
-    return add(attended, this.mlp.forward(this.post_attention_layernorm.forward(attended)))
+    const attention = this.self_attn.forward(this.input_layernorm.forward(hidden), context)
+    const attended = this.attention_residual.forward(attention, hidden)
+    return this.mlp_residual.forward(this.mlp.forward(this.post_attention_layernorm.forward(attended)), attended)
   }
 }
