@@ -3,6 +3,7 @@ import { add, isFloat, type Node, reachableNodes, type Tensor, zeros } from '../
 import { gradientRule, type RuleContext } from './rule.ts'
 import './rules/elementwise.ts'
 import './rules/matmul.ts'
+import './rules/ranking.ts'
 import './rules/reduce.ts'
 import './rules/shape.ts'
 

@@ -5,6 +5,7 @@ import { defineGradient, differentiableOperators } from './index.ts'
 import { ELEMENTWISE_CASES } from './testing/elementwise-cases.ts'
 import { gradientErrors, trace } from './testing/finite-differences.ts'
 import { MATMUL_CASES } from './testing/matmul-cases.ts'
+import { RANKING_CASES } from './testing/ranking-cases.ts'
 import { REDUCE_CASES } from './testing/reduce-cases.ts'
 import { SHAPE_CASES } from './testing/shape-cases.ts'
 
@@ -13,6 +14,7 @@ const GROUPS = {
   'matrix products': MATMUL_CASES,
   'reductions, normalisations and losses': REDUCE_CASES,
   'moving and picking elements': SHAPE_CASES,
+  'running sums and ranking': RANKING_CASES,
 }
 
 describe('the table of gradient rules', () => {

@@ -88,6 +88,8 @@ export class Graph {
   readonly nodes: Node[] = []
   /** Whether layers such as dropout behave as in training. */
   training = false
+  /** Scalars that layers want added to the loss, in the order they came. See {@link Graph.addLoss}. */
+  #losses: Tensor[] = []
   readonly #bound = new Map<object, Tensor | (() => Tensor)>()
   readonly #inputs = new Map<string, Tensor>()
 
@@ -140,6 +142,39 @@ export class Graph {
     const tensor = value()
     this.#bound.set(key, tensor)
     return tensor
+  }
+
+  /**
+   * Runs `build` while each key stands for the tensor beside it, then for what it stood for before: a module computes
+   * with other parameters than its own.
+   */
+  rebind<T>(bindings: Iterable<readonly [object, Tensor]>, build: () => T): T {
+    const before = new Map<object, Tensor | (() => Tensor) | undefined>()
+    for (const [key, tensor] of bindings) {
+      before.set(key, this.#bound.get(key))
+      this.#bound.set(key, tensor)
+    }
+    try {
+      return build()
+    } finally {
+      for (const [key, value] of before) {
+        if (value === undefined) this.#bound.delete(key)
+        else this.#bound.set(key, value)
+      }
+    }
+  }
+
+  /** Puts a scalar beside the loss (a penalty, a consistency term): whoever forms the loss adds it, once. */
+  addLoss(loss: Tensor): void {
+    if (loss.rank !== 0) throw new Error(`addLoss: a loss must be a scalar, got ${loss}`)
+    this.#losses.push(loss)
+  }
+
+  /** The scalars that {@link Graph.addLoss} was given since this was last called. */
+  takeLosses(): Tensor[] {
+    const losses = this.#losses
+    this.#losses = []
+    return losses
   }
 
   /** Adds a node. Operator functions call this; the types of the outputs are inferred. */

@@ -1,5 +1,5 @@
 /** @file What a model hands to every attention layer of one forward pass, and what an attention layer is. */
-import { addDims, concat, type Dim, expand, type Tensor } from '../graph/index.ts'
+import { add, addDims, concat, type Dim, expand, type Tensor } from '../graph/index.ts'
 import { type AttentionOptions, attention, type KeyValueCache, type KeyValues, Module } from '../nn/index.ts'
 import type { RotaryTable } from './rope.ts'
 
@@ -12,6 +12,8 @@ export interface AttentionContext {
   /** The angles of the positions, for models with rotary embeddings. */
   rotary?: RotaryTable
   cache?: KeyValueCache
+  /** The encoder's result, which cross-attention reads, `[batch, source, hidden]`; absent where the cache replaces it. */
+  source?: Tensor
   /**
    * Keys and values that every query sees in front of all others, `[batch, kvHeads, length, width]`: learned prefixes. They
    * have no positions, are never masked and never enter the cache.
@@ -44,19 +46,49 @@ export abstract class AttentionModule extends Module {
   abstract override forward(hidden: Tensor, context: AttentionContext, ...others: unknown[]): Tensor
 }
 
+/** What an architecture decides about its attention. */
+export interface ContextAttentionOptions extends Pick<AttentionOptions, 'scale' | 'dropout'> {
+  /** Added to the scores of prefixes, past and new keys, broadcast to `[batch, heads, queries, all keys]`. */
+  bias?: Tensor
+}
+
 /** {@link attention} behind the cache's past keys and values; the new ones are left in the cache. */
 export function cachedAttention(
   query: Tensor,
   key: Tensor,
   value: Tensor,
   context: AttentionContext,
-  options: Pick<AttentionOptions, 'scale' | 'dropout'>,
+  { bias, ...options }: ContextAttentionOptions,
 ): Tensor {
   const cached = context.cache?.past[context.layer]
   context.cache?.present.push({ key, value })
   const prefixes = context.prefixes ?? []
   const past = cached ? [...prefixes, cached] : prefixes
-  return attention(query, key, value, { ...options, mask: maskBehind(prefixes, context.mask), past })
+  const mask = maskBehind(prefixes, context.mask)
+  return attention(query, key, value, { ...options, mask: bias && mask ? add(bias, mask) : (bias ?? mask), past })
+}
+
+/**
+ * {@link attention} to the encoder's positions. Their keys and values are those of the cache where it has them, else
+ * `project` makes them of the encoder's result and they are left in the cache.
+ */
+export function crossAttention(
+  query: Tensor,
+  project: (source: Tensor) => KeyValues,
+  context: AttentionContext,
+  options: Omit<ContextAttentionOptions, 'bias'>,
+): Tensor {
+  const { cache, source, prefixes = [] } = context
+  let encoded = cache?.cross[context.layer]
+  if (!encoded) {
+    if (!source) {
+      throw new Error('cross-attention: there is neither a result of the encoder nor a cache of it; give one of them')
+    }
+    encoded = project(source)
+    cache?.presentCross.push(encoded)
+  }
+  const mask = maskBehind(prefixes, context.mask)
+  return attention(query, encoded.key, encoded.value, { ...options, mask, past: prefixes })
 }
 
 /** The mask with columns of zeros for the prefixes, which are always seen. */

@@ -1,15 +1,20 @@
 /** @file Model configurations: `AutoConfig` reads a config.json, from a folder, the hub or an object, into typed fields. */
+import { BART_ATTRIBUTE_MAP, type BartConfig, parseBartConfig } from './config/bart.ts'
 import { type BertConfig, parseBertConfig } from './config/bert.ts'
 import { GPT2_ATTRIBUTE_MAP, type Gpt2Config, parseGpt2Config } from './config/gpt2.ts'
 import { type LlamaConfig, parseLlamaConfig } from './config/llama.ts'
+import { type MT5Config, parseMT5Config } from './config/mt5.ts'
 import { type ConfigOverrides, createConfig, type PretrainedConfig, registerConfig } from './config/pretrained.ts'
 import { parseQwen2Config, type Qwen2Config } from './config/qwen2.ts'
+import { parseT5Config, T5_ATTRIBUTE_MAP, type T5Config } from './config/t5.ts'
 import type { ResolveOptions } from './hub.ts'
 
+export type { BartConfig } from './config/bart.ts'
 export type { BertConfig } from './config/bert.ts'
 export type { Gpt2Config } from './config/gpt2.ts'
 export type { ProblemType } from './config/labels.ts'
 export type { LlamaConfig } from './config/llama.ts'
+export type { MT5Config } from './config/mt5.ts'
 export {
   type ConfigFamilyOptions,
   type ConfigOverrides,
@@ -21,20 +26,28 @@ export {
 export type { Qwen2Config } from './config/qwen2.ts'
 export { ACTIVATIONS, ConfigReader, type JsonObject } from './config/reader.ts'
 export { type RopeParameters, type RopeType, readRopeParameters } from './config/rope.ts'
+export type { Seq2SeqTokenIds } from './config/seq2seq.ts'
+export type { T5Config, T5FamilyConfig } from './config/t5.ts'
 export { readTokenIds, type TokenIds } from './config/tokens.ts'
 
 /** The configurations by `model_type`; extend it by declaration merging together with {@link registerConfig}. */
 export interface ConfigTypes {
+  bart: BartConfig
   bert: BertConfig
   gpt2: Gpt2Config
   llama: LlamaConfig
+  mt5: MT5Config
   qwen2: Qwen2Config
+  t5: T5Config
 }
 
+registerConfig('bart', parseBartConfig, { attributeMap: BART_ATTRIBUTE_MAP })
 registerConfig('bert', parseBertConfig)
 registerConfig('gpt2', parseGpt2Config, { attributeMap: GPT2_ATTRIBUTE_MAP })
 registerConfig('llama', parseLlamaConfig)
+registerConfig('mt5', parseMT5Config, { attributeMap: T5_ATTRIBUTE_MAP })
 registerConfig('qwen2', parseQwen2Config)
+registerConfig('t5', parseT5Config, { attributeMap: T5_ATTRIBUTE_MAP })
 
 /** Whether `config` is of the architecture `modelType`; narrows its type. */
 export function isConfig<K extends keyof ConfigTypes>(

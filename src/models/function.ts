@@ -123,8 +123,10 @@ function inferred(batch: Readonly<Record<string, TensorData>>): InputSpecs {
 
 /** The parameters whose values can change between runs. */
 export function varyingParameters(module: Module): [string, Parameter][] {
-  return [...module.namedParameters()].filter(([, parameter]) => parameter.requiresGrad && parameter.isLoaded)
+  return [...module.namedParameters()].filter(([, parameter]) => parameter.varies && isAtHand(parameter))
 }
+
+const isAtHand = (parameter: Parameter) => parameter.isLoaded || parameter.isPending
 
 /** A function on data, with what frees it. */
 export interface CompiledFunction extends AsyncDisposable {

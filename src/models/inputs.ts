@@ -46,10 +46,14 @@ export interface ModelInputs {
   decoder_input_ids?: Tensor
   /** int64 `[batch, past + target]`, 1 where a token of the decoder stands and 0 where there is padding. */
   decoder_attention_mask?: Tensor
+  /** int64 `[batch or 1, target]`; by default the decoder's tokens are counted from the end of the cache. */
+  decoder_position_ids?: Tensor
   /** The encoder's result, so that it is not computed again, `[batch, sequence, hidden]`. */
   encoder_hidden_states?: Tensor
   /** Images, `[batch, channels, height, width]`. */
   pixel_values?: Tensor
+  /** int64 `[batch]`, which adapter computes each row: 0 the base model, i the i-th adapter. Models with adapters only. */
+  adapter_indices?: Tensor
   /** Keys and values of earlier positions; the new ones are left in it. */
   cache?: KeyValueCache
   /** Compute the logits of this many last positions only. */

@@ -39,18 +39,22 @@ export interface ModelClass<T extends PreTrainedModel = PreTrainedModel> {
   ): Promise<M>
 }
 
-/** A configuration of a model of text. */
-export interface TextConfig extends PretrainedConfig {
+/** What the configuration of every model says. */
+export interface ModelConfig extends PretrainedConfig {
   readonly hidden_size: number
-  readonly vocab_size: number
   readonly initializer_range: number
+}
+
+/** A configuration of a model of text. */
+export interface TextConfig extends ModelConfig {
+  readonly vocab_size: number
 }
 
 /**
  * A model with a configuration and named parameters, built by `fromConfig` (shapes only, no memory for values) or
  * `fromPretrained`. Subclasses build their tree in the constructor, with the parameter names of the checkpoint.
  */
-export abstract class PreTrainedModel<C extends TextConfig = TextConfig> extends Module {
+export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> extends Module {
   /** The `model_type` of the configurations that this class takes. */
   static readonly modelType: string = ''
 
@@ -108,9 +112,7 @@ export abstract class PreTrainedModel<C extends TextConfig = TextConfig> extends
       attention_mask: { ...tokens, optional: true },
       position_ids: { ...tokens, optional: true },
     }
-    if (this.task === 'SEQ_CLS') specs.labels = { dtype: 'int64', shape: ['batch'], optional: true }
-    if (this.task === 'CAUSAL_LM') specs.labels = { ...tokens, optional: true }
-    return specs
+    return { ...specs, ...labelSpecs(this.task) }
   }
 
   /**
@@ -173,5 +175,23 @@ export abstract class PreTrainedModel<C extends TextConfig = TextConfig> extends
   async savePretrained(folder: string): Promise<void> {
     const { savePretrained } = await import('./save.ts')
     await savePretrained(this, folder)
+  }
+}
+
+/** The inputs that a loss is computed from. */
+export function labelSpecs(task: ModelTask): Record<string, InputSpec> {
+  const one: InputSpec = { dtype: 'int64', shape: ['batch'], optional: true }
+  switch (task) {
+    case 'SEQ_CLS':
+    case 'IMAGE_CLS':
+      return { labels: one }
+    case 'CAUSAL_LM':
+    case 'MASKED_LM':
+    case 'TOKEN_CLS':
+      return { labels: { ...one, shape: ['batch', 'sequence'] } }
+    case 'QUESTION_ANS':
+      return { start_positions: one, end_positions: one }
+    default:
+      return {}
   }
 }

@@ -6,12 +6,12 @@ import { SafetensorsFile, saveFile } from '../weights/index.ts'
 import type { PreTrainedModel } from './pretrained-model.ts'
 
 /**
- * Writes `model.safetensors` (float32, tied parameters under their first name) and `config.json` to `folder`. The
- * weights come first, so that a folder with a config.json is complete.
+ * Writes `model.safetensors` (float32, buffers included, tied parameters under their first name) and `config.json` to
+ * `folder`. The weights come first, so that a folder with a config.json is complete.
  */
 export async function savePretrained(model: PreTrainedModel, folder: string): Promise<void> {
   const path = join(folder, 'model.safetensors')
-  const parameters = [...model.namedParameters()]
+  const parameters = [...model.namedTensors()]
   const entries = parameters.map(([name, parameter]) => ({
     name,
     dtype: 'F32' as const,

@@ -33,13 +33,20 @@ export interface KeyValues {
 /**
  * What an attention layer reads beside its own keys and values, and where it leaves them: past positions of a
  * generation. `past` has one entry a layer; each forward pass fills `present` in the order of the layers.
+ *
+ * In a model with an encoder it belongs to the decoder, whose cross-attention layers keep what they made of the
+ * encoder's result: with `cross` the encoder is not needed, without it the pass fills `presentCross`.
  */
 export class KeyValueCache {
   readonly past: readonly KeyValues[]
   readonly present: KeyValues[] = []
+  /** The keys and values of the encoder's positions; they do not change while a text is generated. */
+  readonly cross: readonly KeyValues[]
+  readonly presentCross: KeyValues[] = []
 
-  constructor(past: readonly KeyValues[]) {
+  constructor(past: readonly KeyValues[], cross: readonly KeyValues[] = []) {
     this.past = past
+    this.cross = cross
   }
 
   /** How many positions came before. */

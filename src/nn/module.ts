@@ -30,7 +30,7 @@ export abstract class Module {
     for (const [name, child] of this.children()) yield* child.namedModules(prefix ? `${prefix}.${name}` : name)
   }
 
-  /** Every place that holds a parameter, tied ones at each of their names. */
+  /** Every place that holds a parameter or a buffer, tied ones at each of their names. */
   *parameterSlots(): Generator<[string, Parameter]> {
     for (const [path, module] of this.namedModules()) {
       for (const [name, parameter] of module.ownParameters()) yield [path ? `${path}.${name}` : name, parameter]
@@ -39,6 +39,11 @@ export abstract class Module {
 
   /** All parameters with their names; a tied one once, under its first name. */
   *namedParameters(): Generator<[string, Parameter]> {
+    for (const entry of this.namedTensors()) if (!entry[1].isBuffer) yield entry
+  }
+
+  /** All parameters and buffers with their names: what a checkpoint holds. A tied one comes once, under its first name. */
+  *namedTensors(): Generator<[string, Parameter]> {
     const seen = new Set<Parameter>()
     for (const [name, parameter] of this.parameterSlots()) {
       if (seen.has(parameter)) continue
@@ -91,14 +96,19 @@ export abstract class Module {
     return result
   }
 
-  /** Gives values to the parameters that have none, each from `seed` and its own name. Throws where one has no initialiser. */
+  /**
+   * Gives values to the parameters and buffers that have none, each from `seed` and its own name.
+   *
+   * @returns the names of those parameters
+   * @throws where one has no initialiser
+   */
   initialize(seed = 0): string[] {
     const initialized: string[] = []
-    for (const [name, parameter] of this.namedParameters()) {
+    for (const [name, parameter] of this.namedTensors()) {
       if (parameter.hasValue) continue
       if (!parameter.init) throw new Error(`The parameter "${name}" has neither values nor an initialiser`)
       parameter.data = parameter.init(Random.forName(name, seed), parameter.shape)
-      initialized.push(name)
+      if (!parameter.isBuffer) initialized.push(name)
     }
     return initialized
   }

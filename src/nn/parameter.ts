@@ -2,9 +2,24 @@
 import type { Graph, Tensor, Traceable, Weight } from '../graph/index.ts'
 import type { Random } from '../util/random.ts'
 import { readSourceFloat32, type TensorSource } from '../weights/index.ts'
+import type { Gradients } from './parameter-vector.ts'
 
 /** Draws the first values of a parameter. */
 export type Initializer = (random: Random, shape: readonly number[]) => Float32Array
+
+/** What happens around the steps that change a parameter; see {@link Parameter.hook}. */
+export interface UpdateHook {
+  /** Before the first step of a training of so many steps, where the length is known. */
+  beforeTraining?(plan: { totalSteps: number }): void
+  /** Before a step: the gradients may be changed in place. `step` counts from 1. */
+  beforeStep?(grads: Gradients, step: number): void
+  /** After a step: values may be changed in place. */
+  afterStep?(grads: Gradients, step: number): void
+  /** What a checkpoint must hold so that a training resumes as if it had not stopped; JSON. */
+  state?(): unknown
+  /** Continues from {@link UpdateHook.state}. */
+  loadState?(state: unknown): void
+}
 
 /** How a parameter is made. */
 export interface ParameterOptions {
@@ -12,6 +27,8 @@ export interface ParameterOptions {
   requiresGrad?: boolean
   /** Draws its values where no checkpoint gives them. */
   init?: Initializer
+  /** Whether it is no parameter but a constant that checkpoints hold (false): it never trains and is not counted. */
+  isBuffer?: boolean
 }
 
 /**
@@ -24,14 +41,21 @@ export class Parameter implements Traceable, Weight {
   /** Its path in the model that it was last enumerated in; for messages and node names. */
   name = ''
   requiresGrad: boolean
+  /** Whether it is a constant that checkpoints hold: `namedTensors` lists it and `namedParameters` does not. */
+  readonly isBuffer: boolean
+  /** Told of the steps that an optimizer takes on this parameter; one hook may serve many. */
+  hook: UpdateHook | undefined
   init: Initializer | undefined
   #source: TensorSource | undefined
   #data: Float32Array | undefined
   #isShared = false
+  #compute: (() => Promise<Float32Array>) | undefined
+  #varies: boolean | undefined
 
   constructor(shape: readonly number[], options: ParameterOptions = {}) {
     this.shape = shape
-    this.requiresGrad = options.requiresGrad ?? true
+    this.isBuffer = options.isBuffer ?? false
+    this.requiresGrad = options.requiresGrad ?? !this.isBuffer
     this.init = options.init
   }
 
@@ -47,14 +71,45 @@ export class Parameter implements Traceable, Weight {
   }
 
   /**
+   * A parameter whose values are worked out when they are first needed, for example from weights that lie in a file.
+   * The result is kept; aliases share it.
+   */
+  static computed(
+    shape: readonly number[],
+    compute: () => Promise<Float32Array>,
+    options: ParameterOptions = {},
+  ): Parameter {
+    const parameter = new Parameter(shape, options)
+    let result: Promise<Float32Array> | undefined
+    parameter.#compute = () => (result ??= compute())
+    return parameter
+  }
+
+  /**
+   * Whether a compiled function reads its values at each run, so that they can change without a new compilation. By
+   * default so if it trains. Adapters' parameters vary even while they are frozen.
+   */
+  get varies(): boolean {
+    return this.#varies ?? this.requiresGrad
+  }
+
+  set varies(varies: boolean) {
+    this.#varies = varies
+  }
+
+  /**
    * Another parameter with the same values and its own `requiresGrad`. Training the one leaves the values of the other
    * as they are: they part when either of them is written.
    */
   alias(): Parameter {
-    const twin = new Parameter(this.shape, { requiresGrad: this.requiresGrad, init: this.init })
+    const { shape, requiresGrad, init, isBuffer } = this
+    const twin = new Parameter(shape, { requiresGrad, init, isBuffer })
     twin.name = this.name
     twin.#source = this.#source
     twin.#data = this.#data
+    twin.#compute = this.#compute
+    twin.#varies = this.#varies
+    twin.hook = this.hook
     twin.#isShared = this.#isShared = this.#data !== undefined
     return twin
   }
@@ -69,9 +124,14 @@ export class Parameter implements Traceable, Weight {
     return this.shape.reduce((a, b) => a * b, 1)
   }
 
-  /** Whether its values are known, in memory or in a file. */
+  /** Whether its values are known: in memory, in a file, or by a computation. */
   get hasValue(): boolean {
-    return this.#data !== undefined || this.#source !== undefined
+    return this.#data !== undefined || this.#source !== undefined || this.#compute !== undefined
+  }
+
+  /** Whether its values are still to be worked out (see {@link Parameter.computed}). */
+  get isPending(): boolean {
+    return this.#data === undefined && this.#compute !== undefined
   }
 
   /** Whether its values are in memory. */
@@ -85,6 +145,7 @@ export class Parameter implements Traceable, Weight {
       const bytes = new Uint8Array(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength)
       return { kind: 'memory', dtype: 'F32', shape: [...this.shape], bytes }
     }
+    if (this.#compute) throw new Error(`The values of "${this.name}" have not been computed yet; call load() first`)
     if (!this.#source) {
       throw new Error(`The parameter "${this.name}" has no values: load a checkpoint, or initialise it from a seed`)
     }
@@ -98,6 +159,7 @@ export class Parameter implements Traceable, Weight {
     }
     this.#source = source
     this.#data = undefined
+    this.#compute = undefined
     this.#isShared = false
   }
 
@@ -115,18 +177,28 @@ export class Parameter implements Traceable, Weight {
       )
     }
     this.#data = data
+    this.#compute = undefined
     this.#isShared = false
   }
 
   /** Reads the values into memory, where they stay. */
   async load(): Promise<Float32Array> {
+    if (this.#data === undefined && this.#compute) {
+      const compute = this.#compute
+      const data = await compute()
+      // Someone may have set other values in the meantime. The array belongs to all aliases.
+      if (this.#compute === compute) {
+        this.data = data
+        this.#isShared = true
+      }
+    }
     this.#data ??= await readSourceFloat32(this.source)
     return this.#data
   }
 
   /** Reads the values without keeping them. */
   async read(): Promise<Float32Array> {
-    return this.#data ?? readSourceFloat32(this.source)
+    return this.#data ?? (this.#compute ? this.load() : readSourceFloat32(this.source))
   }
 
   /** In a graph: what it was bound to there (an input that can change), otherwise a constant. */

@@ -3,11 +3,22 @@ export { PEFT_VERSION, PeftConfig, type PeftConfigOptions } from './config.ts'
 export { loadPeftConfig } from './load.ts'
 export type { MergedParameter } from './merge.ts'
 export {
+  type AdapterContext,
+  type CombineContext,
+  type Entered,
   getPeftConfig,
   getPeftMethod,
+  type MethodAbout,
+  type MethodCapabilities,
+  type MethodFamily,
+  type ModelFacts,
   type PeftMethod,
+  PeftType,
+  type PreparationTools,
   peftTypes,
   registerPeftMethod,
+  type SharedContext,
+  type SharedState,
   type TargetOptions,
   type WrapContext,
 } from './method.ts'
@@ -23,4 +34,11 @@ export { ModulesToSaveWrapper } from './modules-to-save.ts'
 export { formatTrainableParameters, type ParameterCounts } from './parameter-counts.ts'
 export { getPeftModelStateDict, type LoadReport, type StateDictEntry, setPeftModelStateDict } from './state-dict.ts'
 export { TaskType } from './task-type.ts'
-export { type AdapterState, TunerLayer } from './tuner-layer.ts'
+export {
+  type AdapterRows,
+  type AdapterState,
+  originalOf,
+  ParameterTunerLayer,
+  TunerLayer,
+  tunerAt,
+} from './tuner-layer.ts'

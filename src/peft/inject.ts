@@ -1,71 +1,154 @@
 /** @file Putting an adapter into a module tree. */
-import type { Module } from '../nn/index.ts'
+import { type Module, ModuleDict, Parameter, ParameterDict } from '../nn/index.ts'
 import { Random } from '../util/random.ts'
+import { baseModules, unwrapped } from './adapted-tree.ts'
 import type { PeftConfig } from './config.ts'
-import { getPeftMethod, type TargetOptions } from './method.ts'
+import { type AdapterContext, getPeftMethod, type ModelFacts, type PeftMethod, type TargetOptions } from './method.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
 import { type ResolveTargetOptions, resolveTargets } from './targets.ts'
-import type { AdapterState } from './tuner-layer.ts'
+import { type AdapterState, TunerLayer } from './tuner-layer.ts'
 
 /** What {@link injectAdapter} needs beside the tree and the configuration. */
 export interface InjectOptions extends ResolveTargetOptions {
   adapterName: string
   state: AdapterState
-  modelType: string
+  model: ModelFacts
   seed: number
   /** Modules to save that were added by the library and may be absent. */
   optionalModulesToSave: readonly string[]
+  /** Where {@link PeftMethod.shared} puts what it makes: the root of paths like `base_model.vera_A`. */
+  root: Module
+}
+
+/** An adapter that stands in a tree. */
+export interface InjectedAdapter extends AdapterContext {
+  method: PeftMethod
+  /** The paths of the target modules in the base model. */
+  targets: readonly string[]
 }
 
 /**
- * Wraps the target modules of `tree` in place and returns their paths.
+ * Wraps the target modules of the model's tree in place.
  *
  * @throws when no targets are known for the model type, a target is of a kind that the method cannot work on, or a
  *   module to save does not exist
  */
-export function injectAdapter(tree: Module, config: PeftConfig & TargetOptions, options: InjectOptions): string[] {
+export function injectAdapter(config: PeftConfig & TargetOptions, options: InjectOptions): InjectedAdapter {
   const method = getPeftMethod(config.peftType)
-  const { adapterName, state, modelType, seed } = options
-  const targets = config.targetModules ?? method.defaultTargetModules(modelType)
+  const { adapterName, model, seed, root } = options
+  method.complete?.(config, model)
+  const targets = chooseTargets(method, config, options)
+  method.validate?.(config, targets, model)
+  const random = (name: string) => Random.forName(`${adapterName}:${name}`, seed)
+  const shared = method.shared?.({ adapterName, config, model, targets, random }) ?? {}
+  for (const [path, value] of Object.entries(shared)) place(root, path, adapterName, value)
+  try {
+    return wrapTargets(config, options, { method, targets, shared, random })
+  } catch (cause) {
+    removeShared(root, adapterName, Object.keys(shared))
+    throw cause
+  }
+}
+
+interface Prepared extends Pick<InjectedAdapter, 'method' | 'targets' | 'shared'> {
+  random(name: string): Random
+}
+
+function wrapTargets(
+  config: PeftConfig & TargetOptions,
+  options: InjectOptions,
+  { method, targets, shared, random }: Prepared,
+): InjectedAdapter {
+  const { adapterName, state, model } = options
+  const { tree } = model
+  const layers = new Map<string, TunerLayer>()
+  const standing = new Map([...baseModules(tree)].map(({ path, at, module }) => [path, { at, module }]))
+  for (const path of targets) {
+    const { at, module } = standing.get(path)!
+    const layer = method.wrap?.({ module, path, adapterName, config, state, random: random(path), model, shared })
+    if (!layer) {
+      throw new Error(
+        `${config.peftType} cannot work on "${path}", a ${unwrapped(module).constructor.name}; it works on ${method.layerKinds.join(', ')}`,
+      )
+    }
+    layers.set(path, layer)
+    if (layer === module || isAround(module, layer)) continue
+    tree.setSubmodule(at, layer)
+    // What lies below has moved with it.
+    for (const moved of baseModules(tree)) standing.set(moved.path, moved)
+  }
+  for (const name of config.modulesToSave ?? []) saveModule(tree, name, options)
+  const injected = { adapterName, config, model, shared, layers, state, method, targets }
+  method.attached?.(injected)
+  return injected
+}
+
+/** Whether `layer` is already among the wrappers that `module` consists of. */
+function isAround(module: Module, layer: TunerLayer): boolean {
+  while (module instanceof TunerLayer) {
+    if (module === layer) return true
+    module = module.base_layer
+  }
+  return false
+}
+
+function chooseTargets(
+  method: PeftMethod,
+  config: PeftConfig & TargetOptions,
+  options: InjectOptions,
+): readonly string[] {
+  const { model } = options
+  if (method.chooseModules) return method.chooseModules(config, model)
+  if (!method.wrap) return []
+  const targets = config.targetModules ?? method.defaultTargetModules?.(model.modelType)
   if (targets === undefined || targets === null) {
     throw new Error(
-      `${config.peftType} has no default target modules for the model type "${modelType}"; name them with targetModules, for example "all-linear"`,
+      `${config.peftType} has no default target modules for the model type "${model.modelType}"; name them with targetModules, for example "all-linear"`,
     )
   }
   config.targetModules = targets
-  method.complete?.(config, modelType)
-  const paths = resolveTargets(tree, targets, config, options)
-  method.validate?.(config, paths)
+  // Targets that only name parameters inside modules are the method's own affair.
+  return targets.length === 0 ? [] : resolveTargets(model.tree, targets, config, options)
+}
+
+/** Puts something that an adapter owns into the dictionary at `path`, under the adapter's name. */
+function place(root: Module, path: string, adapterName: string, value: Module | Parameter): void {
+  const at = path.lastIndexOf('.')
+  const holder = root.getSubmodule(path.slice(0, Math.max(at, 0))) as unknown as Record<string, unknown>
+  const name = path.slice(at + 1)
+  holder[name] ??= value instanceof Parameter ? new ParameterDict() : new ModuleDict()
+  const dictionary = holder[name]
+  if (value instanceof Parameter && dictionary instanceof ParameterDict) dictionary.set(adapterName, value)
+  else if (!(value instanceof Parameter) && dictionary instanceof ModuleDict) dictionary.set(adapterName, value)
+  else throw new Error(`"${path}" cannot hold what the adapter "${adapterName}" shares: something else stands there`)
+}
+
+/** Removes what {@link injectAdapter} placed; a dictionary that nothing is left in goes too. */
+export function removeShared(root: Module, adapterName: string, paths: Iterable<string>): void {
   for (const path of paths) {
-    const module = tree.getSubmodule(path)
-    const random = Random.forName(`${adapterName}:${path}`, seed)
-    const layer = method.wrap({ module, path, adapterName, config, state, random })
-    if (!layer) {
-      throw new Error(
-        `${config.peftType} cannot work on "${path}", a ${module.constructor.name}; it works on ${method.layerKinds.join(', ')}`,
-      )
-    }
-    if (layer !== module) tree.setSubmodule(path, layer)
+    const at = path.lastIndexOf('.')
+    const holder = root.getSubmodule(path.slice(0, Math.max(at, 0))) as unknown as Record<string, unknown>
+    const name = path.slice(at + 1)
+    const dictionary = holder[name] as ModuleDict | ParameterDict | undefined
+    dictionary?.delete(adapterName)
+    if (dictionary?.keys().length === 0) delete holder[name]
   }
-  for (const name of config.modulesToSave ?? []) saveModule(tree, name, options)
-  return paths
 }
 
 /** Gives the adapter its own copy of every module whose path ends with `name`. */
 function saveModule(tree: Module, name: string, { adapterName, state, optionalModulesToSave }: InjectOptions): void {
-  const found = [...tree.namedModules()].filter(([path]) => path === name || path.endsWith(`.${name}`))
-  const outermost = found.filter(([path]) => !path.includes('modules_to_save') && !path.includes('original_module'))
-  if (outermost.length === 0 && !optionalModulesToSave.includes(name)) {
-    const names = [...new Set([...tree.namedModules()].map(([path]) => path.slice(path.lastIndexOf('.') + 1)))]
+  const found = [...baseModules(tree)].filter(({ path }) => path === name || path.endsWith(`.${name}`))
+  if (found.length === 0 && !optionalModulesToSave.includes(name)) {
+    const names = [...new Set([...baseModules(tree)].map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))]
     throw new Error(
       `modulesToSave: no module is called "${name}"; the modules of this model are called ${names.filter(n => n && !/^\d+$/.test(n)).join(', ')}`,
     )
   }
-  for (const [path, module] of outermost) {
+  for (const { at, module } of found) {
     let wrapper = module
     if (!(wrapper instanceof ModulesToSaveWrapper)) {
       wrapper = new ModulesToSaveWrapper(module, state)
-      tree.setSubmodule(path, wrapper)
+      tree.setSubmodule(at, wrapper)
     }
     ;(wrapper as ModulesToSaveWrapper).addAdapter(adapterName)
   }

@@ -81,5 +81,4 @@ export async function loadAdapter(
     model.deleteAdapter(adapterName)
     throw cause
   }
-  if (!trainable) for (const parameter of model.stateDict(adapterName).values()) parameter.requiresGrad = false
 }

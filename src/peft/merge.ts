@@ -20,26 +20,34 @@ export interface MergedParameter {
  */
 export async function mergeTree(tree: Module, adapters: readonly string[]): Promise<MergedParameter[]> {
   const report: MergedParameter[] = []
-  for (const [path, module] of [...tree.namedModules()]) {
+  // Innermost first: what several methods have wrapped is merged by one after the other.
+  for (const [path, module] of [...tree.namedModules()].reverse()) {
     if (module instanceof ModulesToSaveWrapper) tree.setSubmodule(path, module.current)
     if (!(module instanceof TunerLayer)) continue
     const base = module.base_layer
-    tree.setSubmodule(path, base)
-    for (const [name, data] of Object.entries(await mergedValues(module, adapters))) {
-      const slot = base as unknown as Record<string, Parameter>
-      const before = await slot[name].read()
-      const fullName = path ? `${path}.${name}` : name
-      report.push({ name: fullName, largestChange: largestDifference(before, data, fullName) })
-      const merged = Parameter.from(data, slot[name].shape)
-      merged.requiresGrad = slot[name].requiresGrad
-      slot[name] = merged
+    const own = adapters.filter(name => module.adapterNames().includes(name))
+    if (own.length && module.mergedAdapters.length === 0) {
+      for (const [name, data] of Object.entries(await mergedValues(module, own))) {
+        const slot = base as unknown as Record<string, Parameter>
+        const before = await slot[name].read()
+        const fullName = path ? `${path}.${name}` : name
+        report.push({ name: fullName, largestChange: largestDifference(before, data, fullName) })
+        const merged = Parameter.from(data, slot[name].shape)
+        merged.requiresGrad = slot[name].requiresGrad
+        slot[name] = merged
+      }
     }
+    tree.setSubmodule(path, base)
   }
   tree.parameters()
-  return report
+  return report.reverse()
 }
 
-async function mergedValues(layer: TunerLayer, adapters: readonly string[]): Promise<Record<string, Float32Array>> {
+/** The parameters of a layer's module with the adapters merged into them, as values. */
+export async function mergedValues(
+  layer: TunerLayer,
+  adapters: readonly string[],
+): Promise<Record<string, Float32Array>> {
   const graph = new Graph()
   const outputs = graph.trace(() => layer.mergedParameters(adapters))
   if (Object.keys(outputs).length === 0) return {}
@@ -49,7 +57,8 @@ async function mergedValues(layer: TunerLayer, adapters: readonly string[]): Pro
   return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, floats(tensor)]))
 }
 
-function largestDifference(before: Float32Array, after: Float32Array, name: string): number {
+/** The largest absolute difference of two arrays. Throws where the second holds NaN or infinity. */
+export function largestDifference(before: Float32Array, after: Float32Array, name: string): number {
   let largest = 0
   for (let i = 0; i < after.length; i++) {
     const difference = Math.abs(after[i] - before[i])

@@ -1,5 +1,5 @@
 /** @file PeftModel: a base model with adapters. */
-import { graphOf } from '../graph/index.ts'
+import { add, graphOf } from '../graph/index.ts'
 import {
   type GenerateOptions,
   type GenerateResult,
@@ -11,10 +11,11 @@ import type { ModelInputs, ModelOutput } from '../models/index.ts'
 import { PreTrainedModel } from '../models/index.ts'
 import { Module, type Parameter } from '../nn/index.ts'
 import { didYouMean } from '../util/nearest.ts'
+import { canonicalSlots } from './adapted-tree.ts'
 import type { PeftConfig } from './config.ts'
-import { injectAdapter } from './inject.ts'
+import { type InjectedAdapter, injectAdapter, removeShared } from './inject.ts'
 import { type MergedParameter, mergeTree } from './merge.ts'
-import { getPeftMethod, type TargetOptions } from './method.ts'
+import type { ModelFacts, TargetOptions } from './method.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
 import { formatTrainableParameters, type ParameterCounts } from './parameter-counts.ts'
 import { getPeftModelStateDict } from './state-dict.ts'
@@ -57,7 +58,9 @@ export class PeftModel<M extends Module = Module> extends Module {
   readonly adapterState: AdapterState = { active: [], disabled: false }
   /** The model that was wrapped. Not a child: its parameters are not this model's. */
   readonly #base: M
-  readonly #targets = new Map<string, string[]>()
+  readonly #adapters = new Map<string, InjectedAdapter>()
+  /** The parameters that each adapter trains while it is active. */
+  readonly #trained = new Map<string, readonly Parameter[]>()
   /** From the tree's own parameters to the base's that they began as. */
   readonly #originals: ReadonlyMap<Parameter, Parameter>
 
@@ -104,8 +107,32 @@ export class PeftModel<M extends Module = Module> extends Module {
 
   // biome-ignore lint/suspicious/noExplicitAny: a module of one's own has its own signature
   override forward(inputs: ModelInputs, ...others: any[]): ModelOutput {
-    if (this.adapterState.disabled) this.#useOriginalBiases()
-    return this.base_model.forward(inputs, ...others) as ModelOutput
+    const { adapterState } = this
+    if (adapterState.disabled) this.#useOriginalBiases()
+    const entered = this.#enter(inputs)
+    const rows = entered.inputs.adapter_indices
+    if (rows) adapterState.rows = { index: rows, names: this.adapterNames() }
+    try {
+      const output = this.base_model.forward(entered.inputs, ...others) as ModelOutput
+      return withPenalties(entered.leave(output))
+    } finally {
+      adapterState.rows = undefined
+    }
+  }
+
+  /** What the active adapters make of the inputs, and of the outputs then. */
+  #enter(inputs: ModelInputs): { inputs: ModelInputs; leave(output: ModelOutput): ModelOutput } {
+    const leaves: ((output: ModelOutput) => ModelOutput)[] = []
+    for (const name of this.activeAdapters) {
+      const adapter = this.adapter(name)
+      if (!adapter.method.enter) continue
+      if (inputs.adapter_indices)
+        throw new Error(`${adapter.config.peftType} changes what enters the model and cannot differ from row to row`)
+      const entered = adapter.method.enter(inputs, { ...adapter, graph: graphOf(Object.values(inputs)) })
+      inputs = entered.inputs
+      if (entered.leave) leaves.unshift(entered.leave)
+    }
+    return { inputs, leave: output => leaves.reduce((result, leave) => leave(result), output) }
   }
 
   /** With the adapters off, biases of the base that were trained with them have the base's values (PEFT leaves them). */
@@ -125,6 +152,12 @@ export class PeftModel<M extends Module = Module> extends Module {
   /** Continues one prompt and gives the text piece by piece; see {@link PreTrainedModel.stream}. */
   stream(inputs: readonly number[], options?: StreamOptions): AsyncIterableIterator<string> {
     return generator().stream(this, inputs, options)
+  }
+
+  /** An adapter with its layers. Throws when there is none of that name. */
+  adapter(adapterName: string): InjectedAdapter {
+    this.configOf(adapterName)
+    return this.#adapters.get(adapterName)!
   }
 
   /** The names of all adapters. */
@@ -150,8 +183,8 @@ export class PeftModel<M extends Module = Module> extends Module {
 
   /** The paths of the modules that adapters work on, in the base model. */
   targetedModules(adapterName?: string): string[] {
-    const sets = adapterName === undefined ? [...this.#targets.values()] : [this.#targets.get(adapterName) ?? []]
-    return [...new Set(sets.flat())]
+    const adapters = adapterName === undefined ? [...this.#adapters.values()] : [this.#adapters.get(adapterName)]
+    return [...new Set(adapters.flatMap(adapter => adapter?.targets ?? []))]
   }
 
   /** The paths of the token embedding and of the output layer over the vocabulary, in the base model. */
@@ -176,24 +209,33 @@ export class PeftModel<M extends Module = Module> extends Module {
     own.modulesToSave = heads.length ? [...new Set([...(own.modulesToSave ?? []), ...heads])] : own.modulesToSave
     own.baseModelNameOrPath ??= (this.#base as { nameOrPath?: string }).nameOrPath ?? null
     try {
-      const paths = injectAdapter(this.base_model.model, own, {
+      this.#adapters.set(
         adapterName,
-        state: this.adapterState,
-        modelType: this.config?.model_type ?? 'custom',
-        seed,
-        strict,
-        outputModules: this.#outputModules(own),
-        optionalModulesToSave: heads,
-      })
-      this.#targets.set(adapterName, paths)
+        injectAdapter(own, {
+          adapterName,
+          state: this.adapterState,
+          model: this.#facts(),
+          seed,
+          strict,
+          root: this,
+          outputModules: this.#outputModules(own),
+          optionalModulesToSave: heads,
+        }),
+      )
     } catch (cause) {
       // What was put into the tree before it failed goes again.
       this.#unwrap(adapterName)
       throw cause
     }
     this.peftConfig[adapterName] = own
-    if (this.adapterState.active.length === 0) this.adapterState.active = [adapterName]
     this.#train(adapterName, own)
+    if (this.adapterState.active.length === 0) this.adapterState.active = [adapterName]
+    this.#trainActive()
+  }
+
+  #facts(): ModelFacts {
+    const { config, task } = this
+    return { modelType: config?.model_type ?? 'custom', task, config, tree: this.model, base: this.#base }
   }
 
   /** Heads of the task, and whatever else the checkpoint lacked: trained and saved with the adapter. */
@@ -215,19 +257,41 @@ export class PeftModel<M extends Module = Module> extends Module {
     return [...this.#base.namedModules()].map(([path]) => path).filter(path => heads.includes(path))
   }
 
-  /** Marks what an adapter trains: its own parameters, its modules, and the biases that it asks for. */
+  /** Finds what an adapter trains: its own parameters, its modules, and the biases that it asks for. */
   #train(adapterName: string, config: AnyPeftConfig): void {
-    const { prefix } = getPeftMethod(config.peftType)
     const { bias } = config as { bias?: string }
-    const targets = this.targetedModules(adapterName).map(path => `base_model.model.${path}.`)
-    for (const [path, parameter] of this.namedParameters()) {
+    const adapter = this.#adapters.get(adapterName)!
+    const hook = adapter.method.updateHook?.(adapter)
+    const targets = adapter.targets.map(path => `base_model.model.${path}.`)
+    const trained: Parameter[] = []
+    for (const [path, parameter] of canonicalSlots(this)) {
       const parts = path.split('.')
-      if (parts.includes(adapterName) && (path.includes(prefix) || parts.includes('modules_to_save')))
-        parameter.requiresGrad = true
+      if (parts.includes(adapterName)) {
+        parameter.varies = true
+        if (hook) parameter.hook = hook
+        if (parameter.requiresGrad) trained.push(parameter)
+        continue
+      }
       const isBias = parts.at(-1) === 'bias' && !parts.includes('original_module')
-      if (bias === 'all' && isBias) parameter.requiresGrad = true
-      if (bias === 'lora_only' && isBias && targets.some(target => path.startsWith(target)))
-        parameter.requiresGrad = true
+      const isTarget = targets.some(target => path.startsWith(target))
+      if (isBias && (bias === 'all' || (bias === 'lora_only' && isTarget))) trained.push(parameter)
+    }
+    this.#trained.set(adapterName, [...new Set(trained)])
+  }
+
+  /** Lets exactly the active adapters train, those that were not loaded for inference only. */
+  #trainActive(): void {
+    for (const parameters of this.#trained.values()) for (const parameter of parameters) parameter.requiresGrad = false
+    for (const name of this.adapterState.active) {
+      if (!this.peftConfig[name].inferenceMode) this.setRequiresGrad(name, true)
+    }
+  }
+
+  /** Lets adapters train, or freezes them. A switch of adapters lets the active ones train again. */
+  setRequiresGrad(adapterNames: string | readonly string[], requiresGrad = true): void {
+    for (const name of [adapterNames].flat()) {
+      this.configOf(name)
+      for (const parameter of this.#trained.get(name) ?? []) parameter.requiresGrad = requiresGrad
     }
   }
 
@@ -236,6 +300,7 @@ export class PeftModel<M extends Module = Module> extends Module {
     const names = typeof adapterName === 'string' ? [adapterName] : [...adapterName]
     for (const name of names) this.configOf(name)
     this.adapterState.active = names
+    this.#trainActive()
   }
 
   /** Removes an adapter; the first of those that are left becomes active where none is. */
@@ -243,20 +308,24 @@ export class PeftModel<M extends Module = Module> extends Module {
     this.configOf(adapterName)
     this.#unwrap(adapterName)
     delete this.peftConfig[adapterName]
-    this.#targets.delete(adapterName)
     const left = this.adapterState.active.filter(name => name !== adapterName)
     this.adapterState.active = left.length ? left : this.adapterNames().slice(0, 1)
+    this.#trainActive()
   }
 
   /** Takes an adapter out of the tree; a module that no adapter is left on stands there as it was. */
   #unwrap(adapterName: string): void {
-    for (const [path, module] of [...this.model.namedModules()]) {
+    removeShared(this, adapterName, Object.keys(this.#adapters.get(adapterName)?.shared ?? {}))
+    // Innermost first, so that paths stay true while wrappers go.
+    for (const [path, module] of [...this.model.namedModules()].reverse()) {
       const isTuner = module instanceof TunerLayer
       if (!isTuner && !(module instanceof ModulesToSaveWrapper)) continue
       module.deleteAdapter(adapterName)
       if (module.adapterNames().length === 0)
         this.model.setSubmodule(path, isTuner ? module.base_layer : module.original_module)
     }
+    this.#adapters.delete(adapterName)
+    this.#trained.delete(adapterName)
   }
 
   /** Runs `action` with all adapters off: the model computes what the base computes. */
@@ -279,7 +348,7 @@ export class PeftModel<M extends Module = Module> extends Module {
   adapterParameters(): [string, Parameter][] {
     const own = new Set(this.adapterNames().flatMap(name => [...this.stateDict(name).values()]))
     return [...this.namedParameters()].filter(
-      ([, parameter]) => own.has(parameter) && (parameter.requiresGrad || parameter.isLoaded),
+      ([, parameter]) => (parameter.varies || own.has(parameter)) && (parameter.isLoaded || parameter.isPending),
     )
   }
 
@@ -336,6 +405,12 @@ export class PeftModel<M extends Module = Module> extends Module {
     await peft.loadAdapter(folderOrHubId, options.adapterName ?? 'default', options)
     return peft
   }
+}
+
+/** The output with what layers want added to the loss, where there is a loss. */
+function withPenalties(output: ModelOutput): ModelOutput {
+  const { loss } = output
+  return loss ? { ...output, loss: loss.graph.takeLosses().reduce((sum, part) => add(sum, part), loss) } : output
 }
 
 /** Options for loading an adapter. */

@@ -1,6 +1,6 @@
 /** @file Modules that are trained as a whole and saved with the adapter: a new head, an embedding. */
 import { Module, ModuleDict } from '../nn/index.ts'
-import type { AdapterState } from './tuner-layer.ts'
+import { type AdapterState, chooseRows } from './tuner-layer.ts'
 
 /** Stands in the place of a module of which each adapter has a trained copy. */
 export class ModulesToSaveWrapper extends Module {
@@ -39,6 +39,13 @@ export class ModulesToSaveWrapper extends Module {
   }
 
   forward(...inputs: unknown[]): unknown {
-    return this.current.forward(...inputs)
+    const { rows, disabled } = this.adapterState
+    if (!rows || disabled) return this.current.forward(...inputs)
+    let result = this.original_module.forward(...inputs)
+    for (const [i, name] of rows.names.entries()) {
+      const own = this.modules_to_save.get(name)
+      if (own) result = chooseRows(rows.index, i + 1, own.forward(...inputs), result)
+    }
+    return result
   }
 }

@@ -1,7 +1,8 @@
 /** @file The saved form of an adapter: which parameters belong to it, under which keys. */
 import type { Parameter } from '../nn/index.ts'
+import { baseModules, canonicalSlots } from './adapted-tree.ts'
 import type { PeftConfig } from './config.ts'
-import { getPeftMethod, type TargetOptions } from './method.ts'
+import type { TargetOptions } from './method.ts'
 import type { PeftModel } from './model.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
 
@@ -22,31 +23,33 @@ const hasPart = (path: string, part: string) => path.split('.').includes(part)
  * gives them: without the adapter's name.
  */
 export function getPeftModelStateDict(model: PeftModel, adapterName = 'default'): Map<string, Parameter> {
-  const config = model.configOf(adapterName)
-  const method = getPeftMethod(config.peftType)
+  const adapter = model.adapter(adapterName)
+  const { config, method, targets } = adapter
   const others = model.adapterNames().filter(name => name !== adapterName)
-  const slots = new Map([...model.parameterSlots()].filter(([path]) => !others.some(other => hasPart(path, other))))
-  const chosen = new Map<string, Parameter>()
+  const slots = new Map([...canonicalSlots(model)].filter(([path]) => !others.some(other => hasPart(path, other))))
+  const own = new Map<string, Parameter>()
+  for (const [path, parameter] of slots) {
+    if (hasPart(path, adapterName) && !hasPart(path, 'modules_to_save'))
+      own.set(withoutAdapter(path, adapterName), parameter)
+  }
+  const result = method.stateDict?.(adapter, own) ?? own
   const take = (path: string) => {
     const parameter = slots.get(path)
-    if (parameter) chosen.set(path, parameter)
+    if (parameter) result.set(withoutAdapter(path, adapterName), parameter)
   }
   const { bias } = config as { bias?: string }
-  for (const path of slots.keys()) {
-    const isOwn = path.includes(method.prefix) && hasPart(path, adapterName)
-    if (isOwn || (bias === 'all' && path.includes('bias'))) take(path)
-    // Only the base layer's own bias: PEFT's "lora_only".
-    if (isOwn && bias === 'lora_only') take(`${path.slice(0, path.indexOf(method.prefix))}base_layer.bias`)
-  }
+  if (bias === 'all') for (const path of slots.keys()) if (path.includes('bias')) take(path)
+  // Only the base layer's own bias: PEFT's "lora_only".
+  if (bias === 'lora_only') for (const target of targets) take(`base_model.model.${target}.base_layer.bias`)
   for (const path of embeddingPaths(model, config)) {
-    for (const slot of slots.keys()) if (slot.startsWith(`${path}.`)) take(slot)
+    for (const slot of slots.keys()) {
+      if (slot.startsWith(`${path}.`) && !hasPart(slot, adapterName)) take(slot)
+    }
   }
-  const result = new Map<string, Parameter>()
-  for (const [path, parameter] of chosen) result.set(withoutAdapter(path, adapterName), parameter)
-  for (const [path, module] of model.namedModules()) {
+  for (const { path, module } of baseModules(model)) {
     if (!(module instanceof ModulesToSaveWrapper)) continue
-    const own = module.modules_to_save.get(adapterName)
-    for (const [name, parameter] of own?.parameterSlots() ?? []) result.set(`${path}.${name}`, parameter)
+    const copy = module.modules_to_save.get(adapterName)
+    for (const [name, parameter] of copy?.parameterSlots() ?? []) result.set(`${path}.${name}`, parameter)
   }
   return result
 }
@@ -87,6 +90,8 @@ export async function setPeftModelStateDict(
   entries: ReadonlyMap<string, StateDictEntry>,
   adapterName = 'default',
 ): Promise<LoadReport> {
+  const adapter = model.adapter(adapterName)
+  adapter.method.beforeLoad?.(adapter, new Map([...entries].map(([key, { shape }]) => [key, shape])))
   const own = getPeftModelStateDict(model, adapterName)
   const values = new Map<Parameter, Float32Array>()
   for (const [key, parameter] of own) {

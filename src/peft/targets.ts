@@ -1,9 +1,9 @@
 /** @file Which modules of a model an adapter works on. */
 import { Conv1D, Linear, type Module } from '../nn/index.ts'
 import { didYouMean } from '../util/nearest.ts'
+import { baseModules, unwrapped } from './adapted-tree.ts'
 import type { TargetOptions } from './method.ts'
 import { fullMatch } from './pattern.ts'
-import { TunerLayer } from './tuner-layer.ts'
 
 /** The shorthand for every dense layer but the output layer. */
 const ALL_LINEAR = 'all-linear'
@@ -30,15 +30,14 @@ export function resolveTargets(
   options: TargetOptions,
   { outputModules, strict }: ResolveTargetOptions,
 ): string[] {
-  const paths = candidatePaths(model)
+  const modules = new Map([...baseModules(model)].map(({ path, module }) => [path, unwrapped(module)]))
+  const paths = [...modules.keys()].filter(path => path !== '')
   const isExcluded = exclusion(options)
   let chosen: string[]
   if (typeof targets === 'string' && targets.toLowerCase() === ALL_LINEAR) {
-    const modules = new Map(model.namedModules())
     const isDense = (path: string) => {
       const module = modules.get(path)
-      const inner = module instanceof TunerLayer ? module.base_layer : module
-      return inner instanceof Linear || inner instanceof Conv1D
+      return module instanceof Linear || module instanceof Conv1D
     }
     chosen = paths.filter(path => isDense(path) && !outputModules.includes(path))
   } else if (typeof targets === 'string') {
@@ -64,23 +63,6 @@ export function resolveTargets(
     )
   }
   return kept
-}
-
-/** The paths of modules as they were before any adapter: nothing that adapters brought along. */
-function candidatePaths(model: Module): string[] {
-  const inside = new Set<string>()
-  const paths: string[] = []
-  for (const [path, module] of model.namedModules()) {
-    if (path === '') continue
-    const parent = path.slice(0, Math.max(0, path.lastIndexOf('.')))
-    if (inside.has(parent)) {
-      inside.add(path)
-      continue
-    }
-    if (module instanceof TunerLayer) inside.add(path)
-    paths.push(path)
-  }
-  return paths
 }
 
 function requireMatch(target: string, paths: readonly string[]): void {

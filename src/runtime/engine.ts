@@ -148,6 +148,10 @@ export class Engine {
   /** Compiles the computation of `outputs`. */
   async compile(outputs: Readonly<Record<string, Tensor>>, options: CompileOptions = {}): Promise<Executable> {
     const lowered = lowerToOnnx(outputs, { target: this.#backend.target })
+    for (const { weight } of lowered.weights) {
+      const pending = weight as { isPending?: boolean; load?(): Promise<unknown> }
+      if (pending.isPending) await pending.load?.()
+    }
     return new Executable(await this.#backend.load(lowered, options), lowered)
   }
 

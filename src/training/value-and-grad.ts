@@ -1,6 +1,6 @@
 /** @file The value of a loss and its gradients, for any function of any module tree. */
 import { gradients, recomputeCheap } from '../autodiff/index.ts'
-import { concat, type Graph, pushSlices, reshape, type Tensor, zeros } from '../graph/index.ts'
+import { add, concat, type Graph, pushSlices, reshape, type Tensor, zeros } from '../graph/index.ts'
 import { asFunction, type FunctionOptions, type SymbolicInputs, TracedFunction } from '../models/function.ts'
 import { Gradients, type Module, type Parameter, ParameterVector } from '../nn/index.ts'
 import { floats, type RunOptions, type TensorData } from '../runtime/index.ts'
@@ -56,7 +56,9 @@ export async function valueAndGrad<M extends Module>(
     (graph, inputs) => {
       graph.training = options.training ?? true
       const result = compute(module, inputs)
-      const { loss, ...others } = 'loss' in result ? result : { loss: result as Tensor }
+      const { loss: own, ...others } = 'loss' in result ? result : { loss: result as Tensor }
+      // Penalties of layers, where the model itself formed no loss that holds them already.
+      const loss = graph.takeLosses().reduce((sum, part) => add(sum, part), own)
       return withGradients(graph, vector, loss, others, options.mode === 'small')
     },
     options,

@@ -185,6 +185,13 @@ export const LOWERINGS: Readonly<Record<string, Lower>> = {
   },
   DimValue: ({ attributes }, _, { emitter, shapes }) => [emitter.node('Squeeze', [shapes.dim(attributes.dim as Dim)])],
   ArgMax: direct('ArgMax', node => ({ ...axis(node), keepdims: int(0) })),
+  CumSum: ({ attributes }, [x], { emitter }) => [
+    emitter.node('CumSum', [x, emitter.constant([attributes.axis as number], 'int64', [])], {
+      reverse: int(attributes.reverse),
+    }),
+  ],
+  TopK: ({ attributes }, [x], { emitter }) =>
+    emitter.nodeWithOutputs('TopK', [x, emitter.int64([attributes.count as number])], 2),
   ReduceSum: reduceWithAxesInput('ReduceSum'),
   ReduceMax: reduceWithAxesInput('ReduceMax'),
 }

@@ -1,7 +1,7 @@
 /** @file BERT's embeddings: token, segment and learned position, added and normalised. */
-import { add, type Dim, type Tensor } from '../../graph/index.ts'
+import { add, type Dim, type Graph, type Tensor } from '../../graph/index.ts'
 import { Dropout, Embedding, LayerNorm, Module } from '../../nn/index.ts'
-import type { BertConfig } from '../config.ts'
+import type { BertFamilyConfig } from '../config.ts'
 import { embeddingInit } from '../init.ts'
 import { checkPositions, defaultPositions, embedTokens, graphOfInputs, type ModelInputs } from '../inputs.ts'
 
@@ -13,7 +13,7 @@ export class BertEmbeddings extends Module {
   LayerNorm: LayerNorm
   dropout: Dropout
 
-  constructor(config: BertConfig) {
+  constructor(config: BertFamilyConfig) {
     super()
     const { hidden_size, initializer_range } = config
     const init = embeddingInit(initializer_range)
@@ -30,12 +30,15 @@ export class BertEmbeddings extends Module {
   forward(inputs: ModelInputs, past: Dim): Tensor {
     const graph = graphOfInputs(inputs)
     const words = embedTokens(this.word_embeddings, inputs)
-    const sequence = words.shape[1]
-    checkPositions(past, sequence, this.position_embeddings.numEmbeddings)
     const segments = inputs.token_type_ids ?? graph.constant([0], 'int64', [1, 1])
-    const positions = inputs.position_ids ?? defaultPositions(graph, past, sequence)
+    const positions = inputs.position_ids ?? this.positions(graph, inputs, past, words.shape[1])
     // The two small ones first, so that only one addition has the size of the batch.
     const place = add(this.token_type_embeddings.forward(segments), this.position_embeddings.forward(positions))
     return this.dropout.forward(this.LayerNorm.forward(add(words, place)))
+  }
+  /** The positions of tokens that were given none, int64 `[batch or 1, sequence]`. */
+  protected positions(graph: Graph, _inputs: ModelInputs, past: Dim, sequence: Dim): Tensor {
+    checkPositions(past, sequence, this.position_embeddings.numEmbeddings)
+    return defaultPositions(graph, past, sequence)
   }
 }

@@ -13,8 +13,21 @@ import {
   splitHeads,
 } from '../../nn/index.ts'
 import { type AttentionContext, AttentionModule, cachedAttention } from '../attention-context.ts'
-import type { BertConfig } from '../config.ts'
+import type { BertFamilyConfig } from '../config.ts'
 import { createLinear } from '../init.ts'
+
+/** What the layers read of a configuration. */
+export type BertLayerConfig = Pick<
+  BertFamilyConfig,
+  | 'hidden_size'
+  | 'num_attention_heads'
+  | 'intermediate_size'
+  | 'hidden_act'
+  | 'hidden_dropout_prob'
+  | 'attention_probs_dropout_prob'
+  | 'initializer_range'
+  | 'layer_norm_eps'
+>
 
 /** Queries, keys and values of BERT's attention, and the attention itself. */
 export class BertSelfAttention extends AttentionModule {
@@ -24,14 +37,14 @@ export class BertSelfAttention extends AttentionModule {
   key: Linear
   value: Linear
 
-  constructor(config: BertConfig) {
+  constructor(config: BertLayerConfig, bias = true) {
     const { hidden_size: width, initializer_range: range, num_attention_heads: heads } = config
     super({ role: 'encoder', numKeyValueHeads: heads, headWidth: width / heads })
     this.numHeads = heads
     this.attentionDropout = config.attention_probs_dropout_prob
-    this.query = createLinear(width, width, range)
-    this.key = createLinear(width, width, range)
-    this.value = createLinear(width, width, range)
+    this.query = createLinear(width, width, range, bias)
+    this.key = createLinear(width, width, range, bias)
+    this.value = createLinear(width, width, range, bias)
   }
 
   /** @param hidden `[batch, sequence, hidden]` @returns the same shape */
@@ -50,7 +63,7 @@ export class BertOutput extends Module {
   dropout: Dropout
   residual: Residual
 
-  constructor(config: BertConfig, inputWidth: number, sublayer: Sublayer) {
+  constructor(config: BertLayerConfig, inputWidth: number, sublayer: Sublayer) {
     super()
     this.dense = createLinear(inputWidth, config.hidden_size, config.initializer_range)
     this.LayerNorm = new LayerNorm(config.hidden_size, { eps: config.layer_norm_eps })
@@ -69,7 +82,7 @@ export class BertAttention extends Module {
   self: BertSelfAttention
   output: BertOutput
 
-  constructor(config: BertConfig) {
+  constructor(config: BertLayerConfig) {
     super()
     this.self = new BertSelfAttention(config)
     this.output = new BertOutput(config, config.hidden_size, 'attention')
@@ -85,7 +98,7 @@ export class BertIntermediate extends Module {
   readonly activation: Activation
   dense: Linear
 
-  constructor(config: BertConfig) {
+  constructor(config: BertLayerConfig) {
     super()
     this.activation = getActivation(config.hidden_act)
     this.dense = createLinear(config.hidden_size, config.intermediate_size, config.initializer_range)
@@ -102,7 +115,7 @@ export class BertLayer extends Module {
   intermediate: BertIntermediate
   output: BertOutput
 
-  constructor(config: BertConfig) {
+  constructor(config: BertLayerConfig) {
     super()
     this.attention = new BertAttention(config)
     this.intermediate = new BertIntermediate(config)

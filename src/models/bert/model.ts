@@ -1,51 +1,18 @@
-/** @file BERT (arXiv 1810.04805): the encoder with its pooler. */
+/** @file BERT (arXiv 1810.04805): the encoder with its pooler. Kindred architectures override what differs. */
 import { slice, squeeze, type Tensor, tanh } from '../../graph/index.ts'
 import { type Linear, Module, ModuleList, paddingMask } from '../../nn/index.ts'
-import type { BertConfig } from '../config.ts'
+import type { BertConfig, BertFamilyConfig } from '../config.ts'
+import { EncoderPreTrainedModel } from '../encoder/index.ts'
 import { createLinear } from '../init.ts'
-import type { InputSpec, ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
-import { PreTrainedModel } from '../pretrained-model.ts'
+import type { ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
 import { BertEmbeddings } from './embeddings.ts'
-import { BertLayer } from './layer.ts'
-
-const IGNORED = [/(^|\.)embeddings\.position_ids$/]
-
-/** What BERT's models have in common. */
-export abstract class BertPreTrainedModel extends PreTrainedModel<BertConfig> {
-  static override readonly modelType: string = 'bert'
-
-  constructor(config: BertConfig) {
-    super(config)
-    for (const key of ['is_decoder', 'add_cross_attention'] as const) {
-      if (config[key]) {
-        throw new Error(`${config.label}: "${key}" is true; BERT is computed as an encoder only, expected false`)
-      }
-    }
-  }
-
-  get baseModelPrefix(): string {
-    return 'bert'
-  }
-
-  get ignoredTensors(): readonly RegExp[] {
-    return IGNORED
-  }
-
-  /** TensorFlow's names of the normalisation's parameters, which the first checkpoints kept. */
-  override currentName(name: string): string {
-    return name.replace(/\bLayerNorm\.gamma$/, 'LayerNorm.weight').replace(/\bLayerNorm\.beta$/, 'LayerNorm.bias')
-  }
-
-  override inputSpecs(): Record<string, InputSpec> {
-    return { ...super.inputSpecs(), token_type_ids: { dtype: 'int64', shape: ['batch', 'sequence'], optional: true } }
-  }
-}
+import { BertLayer, type BertLayerConfig } from './layer.ts'
 
 /** BERT's layers in a row. */
 export class BertEncoder extends Module {
   layer: ModuleList<BertLayer>
 
-  constructor(config: BertConfig) {
+  constructor(config: BertLayerConfig & Pick<BertFamilyConfig, 'num_hidden_layers'>) {
     super()
     this.layer = new ModuleList(Array.from({ length: config.num_hidden_layers }, () => new BertLayer(config)))
   }
@@ -64,29 +31,43 @@ export class BertEncoder extends Module {
 export class BertPooler extends Module {
   dense: Linear
 
-  constructor(config: BertConfig) {
+  constructor(config: Pick<BertFamilyConfig, 'hidden_size' | 'initializer_range'>) {
     super()
     this.dense = createLinear(config.hidden_size, config.hidden_size, config.initializer_range)
   }
 
   /** @param hidden `[batch, sequence, hidden]` @returns `[batch, hidden]` */
   forward(hidden: Tensor): Tensor {
-    // A slice, which the optimiser moves down into the last layer: its other tokens are not computed then.
-    return tanh(this.dense.forward(squeeze(slice(hidden, 1, 0, 1), [1])))
+    return tanh(this.dense.forward(firstToken(hidden)))
   }
 }
 
-/** The bare encoder. */
-export class BertModel extends BertPreTrainedModel {
+/**
+ * The hidden state of each sequence's first token, `[batch, hidden]`. It is a slice, which the optimiser moves down into
+ * the last layer: its other tokens are not computed then.
+ */
+export function firstToken(hidden: Tensor): Tensor {
+  return squeeze(slice(hidden, 1, 0, 1), [1])
+}
+
+/** The bare encoder, with a pooler unless a head needs none. */
+export class BertModel<C extends BertFamilyConfig = BertConfig> extends EncoderPreTrainedModel<C> {
+  static override readonly modelType: string = 'bert'
+
   embeddings: BertEmbeddings
   encoder: BertEncoder
-  pooler: BertPooler
+  pooler: BertPooler | undefined
 
-  constructor(config: BertConfig) {
+  constructor(config: C, options: { pooler?: boolean } = {}) {
     super(config)
-    this.embeddings = new BertEmbeddings(config)
+    this.embeddings = this.createEmbeddings(config)
     this.encoder = new BertEncoder(config)
-    this.pooler = new BertPooler(config)
+    this.pooler = options.pooler === false ? undefined : new BertPooler(config)
+  }
+
+  /** Builds the first layer. */
+  protected createEmbeddings(config: C): BertEmbeddings {
+    return new BertEmbeddings(config)
   }
 
   get task(): ModelTask {
@@ -100,6 +81,6 @@ export class BertModel extends BertPreTrainedModel {
   forward(inputs: ModelInputs): ModelOutput {
     const states = this.encoder.forward(this.embeddings.forward(inputs, inputs.cache?.length ?? 0), inputs)
     const last = states.at(-1)!
-    return { last_hidden_state: last, pooler_output: this.pooler.forward(last), hidden_states: states }
+    return { last_hidden_state: last, pooler_output: this.pooler?.forward(last), hidden_states: states }
   }
 }

@@ -3,7 +3,8 @@ import type { PretrainedConfig } from './pretrained.ts'
 import type { ConfigReader } from './reader.ts'
 import { readTokenIds, type TokenIds } from './tokens.ts'
 
-interface BertFields extends TokenIds {
+/** The fields of BERT's configuration. */
+export interface BertFields extends TokenIds {
   readonly hidden_size: number
   readonly num_hidden_layers: number
   readonly num_attention_heads: number
@@ -28,16 +29,29 @@ interface BertFields extends TokenIds {
   readonly add_cross_attention: boolean
 }
 
+/** The configuration of BERT, or of an architecture that says the same things. */
+export interface BertFamilyConfig extends PretrainedConfig, BertFields {}
+
 /** The configuration of BERT (`model_type` "bert"). */
-export interface BertConfig extends PretrainedConfig, BertFields {
+export interface BertConfig extends BertFamilyConfig {
   readonly model_type: 'bert'
+}
+
+/** In what the defaults of BERT's family differ. */
+export interface BertDefaults extends TokenIds {
+  readonly vocab_size: number
 }
 
 /** Reads a BERT configuration; absent keys are those of bert-base-uncased. */
 export function parseBertConfig(reader: ConfigReader): BertFields {
-  const vocab_size = reader.integer('vocab_size', 30522)
+  return readBertFields(reader, { vocab_size: 30522, pad_token_id: 0, bos_token_id: null, eos_token_id: null })
+}
+
+/** Reads the configuration of an architecture that says the same things as BERT. */
+export function readBertFields(reader: ConfigReader, { vocab_size: vocabulary, ...tokens }: BertDefaults): BertFields {
+  const vocab_size = reader.integer('vocab_size', vocabulary)
   const fields = {
-    ...readTokenIds(reader, { pad_token_id: 0, bos_token_id: null, eos_token_id: null }, vocab_size),
+    ...readTokenIds(reader, tokens, vocab_size),
     vocab_size,
     tie_word_embeddings: reader.boolean('tie_word_embeddings', true),
     hidden_size: reader.integer('hidden_size', 768),
@@ -61,7 +75,7 @@ export function parseBertConfig(reader: ConfigReader): BertFields {
     reader.fail(
       'position_embedding_type',
       '"absolute"',
-      'Relative positions in BERT are not computed here, nor in Transformers 5: take a checkpoint with absolute ones.',
+      'Relative positions are not computed here, nor in Transformers 5: take a checkpoint with absolute ones.',
     )
   }
   reader.divisible('hidden_size', fields.hidden_size, 'num_attention_heads', fields.num_attention_heads)

@@ -33,10 +33,11 @@ export class AdamW extends Optimizer {
     const [beta1, beta2] = this.betas
     const { lr, eps } = this
     const [mean, square] = [this.#mean, this.#square]
-    const rate = lr / (1 - beta1 ** this.stepCount)
+    const correction = 1 - beta1 ** this.stepCount
     const root = Math.sqrt(1 - beta2 ** this.stepCount)
-    for (const { start, end, decay } of this.decayed) {
-      const shrink = 1 - lr * decay
+    for (const { start, end, decay, lrScale } of this.decayed) {
+      const rate = (lr * lrScale) / correction
+      const shrink = 1 - lr * lrScale * decay
       for (let i = start; i < end; i++) {
         const g = gradient[i]
         const m = beta1 * mean[i] + (1 - beta1) * g

@@ -1,5 +1,5 @@
 /** @file What all optimizers share: the vector they change, their state, and how it is saved. */
-import { type Gradients, type Parameter, ParameterVector } from '../../nn/index.ts'
+import { type Gradients, type Parameter, ParameterVector, type UpdateHook } from '../../nn/index.ts'
 
 /** Options of every optimizer. */
 export interface OptimizerOptions {
@@ -9,12 +9,16 @@ export interface OptimizerOptions {
   weightDecay?: number
   /** Which parameters decay; by default all. */
   decays?: (name: string, parameter: Parameter) => boolean
+  /** A factor on the learning rate of each parameter; 1 by default. */
+  lrScale?: (name: string, parameter: Parameter) => number
 }
 
 /** The state of an optimizer: the number of steps taken, and flat vectors parallel to the parameters. */
 export interface OptimizerState {
   step: number
   vectors: Record<string, Float32Array>
+  /** What the parameters' hooks keep, in the order of {@link Optimizer.hooks}. */
+  hooks?: unknown[]
 }
 
 /**
@@ -26,8 +30,10 @@ export abstract class Optimizer {
   /** The learning rate of the next step; a schedule sets it. */
   lr: number
   readonly weightDecay: number
-  /** The slices that decay, as ranges of the vector. */
-  protected readonly decayed: readonly { start: number; end: number; decay: number }[]
+  /** The slices with what is special about them, as ranges of the vector. */
+  protected readonly decayed: readonly { start: number; end: number; decay: number; lrScale: number }[]
+  /** What the parameters want to be told of steps, each once. */
+  readonly hooks: readonly UpdateHook[]
   protected stepCount = 0
 
   constructor(
@@ -41,18 +47,24 @@ export abstract class Optimizer {
     if (!(this.lr >= 0)) throw new Error(`The learning rate must not be negative, got ${this.lr}`)
     if (!(this.weightDecay >= 0)) throw new Error(`The weight decay must not be negative, got ${this.weightDecay}`)
     const decays = options.decays ?? (() => true)
+    const lrScale = options.lrScale ?? (() => 1)
     this.decayed = this.parameters.slices.map(({ name, parameter, offset, size }) => ({
       start: offset,
       end: offset + size,
       decay: decays(name, parameter) ? this.weightDecay : 0,
+      lrScale: lrScale(name, parameter),
     }))
+    const hooks = this.parameters.slices.flatMap(({ parameter }) => parameter.hook ?? [])
+    this.hooks = [...new Set(hooks)]
   }
 
   /** Takes one step. `grads` must be of the same parameters. Throws when they are not, or hold NaN or infinity. */
   step(grads: Gradients): void {
     const gradient = this.#aligned(grads)
     this.stepCount++
+    for (const hook of this.hooks) hook.beforeStep?.(grads, this.stepCount)
     this.update(this.parameters.data, gradient)
+    for (const hook of this.hooks) hook.afterStep?.(grads, this.stepCount)
   }
 
   /** Changes `values` by `gradient`, both laid out as the parameters. */
@@ -64,7 +76,7 @@ export abstract class Optimizer {
   /** A copy of the state, for a checkpoint. */
   state(): OptimizerState {
     const vectors = Object.fromEntries(Object.entries(this.vectors()).map(([name, vector]) => [name, vector.slice()]))
-    return { step: this.stepCount, vectors }
+    return { step: this.stepCount, vectors, hooks: this.hooks.map(hook => hook.state?.() ?? null) }
   }
 
   /** Continues from a state. Throws when it belongs to other parameters. */
@@ -79,6 +91,7 @@ export abstract class Optimizer {
       vector.set(saved)
     }
     this.stepCount = state.step
+    for (const [i, hook] of this.hooks.entries()) hook.loadState?.(state.hooks?.[i])
   }
 
   #aligned(grads: Gradients): Float32Array {

@@ -31,9 +31,10 @@ export class SGD extends Optimizer {
   }
 
   protected override update(values: Float32Array, gradient: Float32Array): void {
-    const { lr, momentum } = this
+    const { momentum } = this
     const velocity = this.#velocity
-    for (const { start, end, decay } of this.decayed) {
+    for (const { start, end, decay, lrScale } of this.decayed) {
+      const lr = this.lr * lrScale
       for (let i = start; i < end; i++) {
         let direction = gradient[i] + decay * values[i]
         if (momentum > 0) {

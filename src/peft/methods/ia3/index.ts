@@ -1,26 +1,50 @@
 /** @file (IA)3: registration. */
 import { Conv1D, Linear } from '../../../nn/index.ts'
 import { registerPeftMethod } from '../../method.ts'
+import { originalOf, tunerAt } from '../../tuner-layer.ts'
 import { IA3Config } from './config.ts'
 import { IA3Layer, isFeedforward } from './layer.ts'
 import { IA3_MODULES } from './targets.ts'
 
 registerPeftMethod<IA3Config>({
   peftType: 'IA3',
-  prefix: 'ia3_',
+  about: {
+    title: '(IA)³',
+    family: 'additive',
+    formula: 'y = l ⊙ (W x + b), in feed-forward layers y = W (l ⊙ x) + b',
+    paper: 'arXiv 2205.05638',
+    parameters: 'out a layer, in for a feed-forward one',
+    count: (config, targets) => {
+      let total = 0
+      for (const [path, module] of targets) {
+        const { inFeatures, outFeatures } = module as Linear
+        total += isFeedforward(config, path) ? inFeatures : outFeatures
+      }
+      return total
+    },
+    example: options => new IA3Config(options),
+    recommended: { learningRate: 3e-3 },
+    oracle: 'adapters/ia3-llama',
+  },
+  can: {
+    merge: true,
+    mixedBatch: 'each',
+    weightedSum: false,
+    convertToLora: false,
+    noOpAtInit: true,
+    several: true,
+  },
   layerKinds: ['Linear', 'Conv1D'],
   configFromJson: IA3Config.fromJson,
   defaultTargetModules: modelType => IA3_MODULES[modelType]?.targets,
-  complete: (config, modelType) => {
+  complete: (config, { modelType }) => {
     config.feedforwardModules ??= IA3_MODULES[modelType]?.feedforward ?? []
   },
   wrap: context => {
     const { module, state, config, path } = context
-    let layer: IA3Layer
-    if (module instanceof IA3Layer) layer = module
-    else if (module instanceof Linear || module instanceof Conv1D) {
-      layer = new IA3Layer(module, state, isFeedforward(config, path))
-    } else return undefined
+    const original = originalOf(module)
+    if (!(original instanceof Linear || original instanceof Conv1D)) return undefined
+    const layer = tunerAt(module, IA3Layer) ?? new IA3Layer(module as Linear, state, isFeedforward(config, path))
     if (layer.isFeedforward !== isFeedforward(config, path)) {
       throw new Error(
         `IA3: another adapter scales the ${layer.isFeedforward ? 'input' : 'output'} of "${path}", this one does not`,

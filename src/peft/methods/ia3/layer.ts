@@ -20,7 +20,7 @@ export class IA3Layer extends TunerLayer<Linear | Conv1D> {
 
   /** Adds an adapter with its first values. */
   addAdapter({ adapterName, config, random }: WrapContext<IA3Config>): void {
-    const { inFeatures, outFeatures } = this.base_layer
+    const { inFeatures, outFeatures } = this.original
     const shape = this.isFeedforward ? [1, inFeatures] : [outFeatures, 1]
     const init = config.initIa3Weights ? onesInit : normalInit(1)
     this.ia3_l.set(adapterName, Parameter.from(init(random, shape), shape))
@@ -34,8 +34,8 @@ export class IA3Layer extends TunerLayer<Linear | Conv1D> {
     this.ia3_l.delete(name)
   }
 
-  override forward(x: Tensor): Tensor {
-    const factors = this.activeAdapters().map(name => reshape(this.ia3_l.get(name)!, [-1]))
+  protected override adapt(adapters: readonly string[], x: Tensor): Tensor {
+    const factors = adapters.map(name => reshape(this.ia3_l.get(name)!, [-1]))
     const scale = (tensor: Tensor) => factors.reduce((product, factor) => mul(product, factor), tensor)
     return this.isFeedforward ? this.base_layer.forward(scale(x)) : scale(this.base_layer.forward(x))
   }
@@ -43,9 +43,9 @@ export class IA3Layer extends TunerLayer<Linear | Conv1D> {
   override mergedParameters(adapters: readonly string[]): Record<string, Tensor> {
     const own = adapters.flatMap(name => this.ia3_l.get(name) ?? [])
     if (own.length === 0) return {}
-    const { weight, bias } = this.base_layer
+    const { weight, bias } = this.original
     const factors = own.map(vector => reshape(vector, vector.shape))
-    const inLayout = (factor: Tensor) => (this.base_layer instanceof Conv1D ? transpose(factor) : factor)
+    const inLayout = (factor: Tensor) => (this.original instanceof Conv1D ? transpose(factor) : factor)
     const [first, ...rest] = factors
     const total = rest.reduce((product, factor) => mul(product, factor), mul(first, 1))
     const merged = { weight: mul(weight, inLayout(total)) }

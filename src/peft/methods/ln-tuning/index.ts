@@ -1,5 +1,7 @@
 /** @file LayerNorm tuning: registration, and the layers it trains by default, as PEFT chooses them. */
+import type { Module } from '../../../nn/index.ts'
 import { registerPeftMethod } from '../../method.ts'
+import { tunerAt } from '../../tuner-layer.ts'
 import { LNTuningConfig } from './config.ts'
 import { LNTuningLayer } from './layer.ts'
 
@@ -24,14 +26,34 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   t5: ['layer_norm', 'final_layer_norm'],
 }
 
+const size = (module: Module) => module.parameters().reduce((sum, parameter) => sum + parameter.size, 0)
+
 registerPeftMethod<LNTuningConfig>({
   peftType: 'LN_TUNING',
-  prefix: 'ln_tuning_',
+  about: {
+    title: 'LayerNorm tuning',
+    family: 'partial',
+    formula: 'y = LN(x) with trained weight and bias',
+    paper: 'arXiv 2312.11420',
+    parameters: 'the parameters of the target modules',
+    count: (_, targets) => [...targets.values()].reduce((sum, module) => sum + size(module), 0),
+    example: options => new LNTuningConfig(options),
+    recommended: { learningRate: 1e-3 },
+    oracle: 'adapters/ln-tuning',
+  },
+  can: {
+    merge: true,
+    mixedBatch: 'each',
+    weightedSum: false,
+    convertToLora: false,
+    noOpAtInit: true,
+    several: false,
+  },
   layerKinds: ['any module'],
   configFromJson: LNTuningConfig.fromJson,
   defaultTargetModules: modelType => TARGETS[modelType],
   wrap: ({ module, state, adapterName }) => {
-    const layer = module instanceof LNTuningLayer ? module : new LNTuningLayer(module, state)
+    const layer = tunerAt(module, LNTuningLayer) ?? new LNTuningLayer(module, state)
     layer.addAdapter(adapterName)
     return layer
   },

@@ -9,7 +9,14 @@ export class LNTuningLayer extends TunerLayer {
 
   /** Gives an adapter its copy, with the values that the module has. */
   addAdapter(name: string): void {
-    this.ln_tuning_layers.set(name, this.base_layer.clone())
+    this.ln_tuning_layers.set(name, this.trainedCopy())
+  }
+
+  /** A copy of the module that trains. */
+  protected trainedCopy(): Module {
+    const copy = this.original.clone()
+    for (const parameter of copy.parameters()) parameter.requiresGrad = true
+    return copy
   }
 
   override adapterNames(): string[] {
@@ -20,14 +27,14 @@ export class LNTuningLayer extends TunerLayer {
     this.ln_tuning_layers.delete(name)
   }
 
-  override forward(...inputs: unknown[]): unknown {
-    return this.chosen(this.activeAdapters()).forward(...inputs)
+  protected override adapt(adapters: readonly string[], ...inputs: unknown[]): unknown {
+    return this.chosen(adapters).forward(...inputs)
   }
 
   override mergedParameters(adapters: readonly string[]): Record<string, Tensor> {
     const own = this.chosen(adapters.filter(name => this.ln_tuning_layers.has(name)))
     // Adding zero makes a value of what may be a constant: an output must be computed.
-    return own === this.base_layer
+    return own === this.original
       ? {}
       : Object.fromEntries(own.ownParameters().map(([name, parameter]) => [name, add(parameter, 0)]))
   }
@@ -39,6 +46,6 @@ export class LNTuningLayer extends TunerLayer {
         `LN_TUNING: the adapters ${adapters.join(', ')} are active together, but only one copy can compute`,
       )
     }
-    return (adapters.length ? this.ln_tuning_layers.get(adapters[0]) : undefined) ?? this.base_layer
+    return (adapters.length ? this.ln_tuning_layers.get(adapters[0]) : undefined) ?? this.original
   }
 }

@@ -66,7 +66,7 @@ abstract class LoraLayer<M extends Module> extends TunerLayer<M> {
   protected abstract delta(name: string): Tensor
 
   override mergedParameters(adapters: readonly string[]): Record<string, Tensor> {
-    const weight = (this.base_layer as unknown as { weight: Parameter }).weight
+    const weight = (this.original as unknown as { weight: Parameter }).weight
     const deltas = adapters.filter(name => name in this.settings).map(name => this.delta(name))
     return deltas.length ? { weight: deltas.reduce((sum, delta) => add(sum, delta), add(weight, 0)) } : {}
   }
@@ -90,7 +90,7 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
   lora_B = new ModuleDict<Linear>()
 
   protected override createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void {
-    const { inFeatures, outFeatures } = this.base_layer
+    const { inFeatures, outFeatures } = this.original
     const { initLoraWeights: init, loraBias } = config
     this.lora_A.set(
       name,
@@ -107,9 +107,9 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
     this.lora_B.delete(name)
   }
 
-  override forward(x: Tensor): Tensor {
+  protected override adapt(adapters: readonly string[], x: Tensor): Tensor {
     let result = this.base_layer.forward(x)
-    for (const name of this.activeAdapters()) {
+    for (const name of adapters) {
       const { scaling, dropout: p } = this.settings[name]
       // The small vector in the middle is scaled, not the large one at the end.
       const inner = mul(this.lora_A.get(name)!.forward(dropout(x, p)), scaling)
@@ -126,7 +126,7 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
       return bias ? [mul(bias, this.settings[name].scaling)] : []
     })
     if (biases.length === 0) return merged
-    const { bias } = this.base_layer
+    const { bias } = this.original
     if (!bias) throw new Error('An adapter with loraBias cannot be merged into a layer without a bias')
     return { ...merged, bias: biases.reduce((sum, part) => add(sum, part), add(bias, 0)) }
   }
@@ -135,7 +135,7 @@ export class LoraLinear extends LoraLayer<Linear | Conv1D> {
     const { scaling } = this.settings[name]
     const [a, b] = [this.lora_A.get(name)!.weight, this.lora_B.get(name)!.weight]
     const update = matmul(b, a, { alpha: scaling })
-    return this.base_layer instanceof Conv1D ? transpose(update) : update
+    return this.original instanceof Conv1D ? transpose(update) : update
   }
 }
 
@@ -147,7 +147,7 @@ export class LoraEmbedding extends LoraLayer<Embedding> {
   lora_embedding_B = new ParameterDict()
 
   protected override createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void {
-    const { numEmbeddings, embeddingDim } = this.base_layer
+    const { numEmbeddings, embeddingDim } = this.original
     const { initLoraWeights: init, loraBias } = config
     if (loraBias)
       throw new Error('LoraConfig: loraBias works on dense layers only; leave the embedding out of targetModules')
@@ -161,9 +161,9 @@ export class LoraEmbedding extends LoraLayer<Embedding> {
     this.lora_embedding_B.delete(name)
   }
 
-  override forward(ids: Tensor): Tensor {
+  protected override adapt(adapters: readonly string[], ids: Tensor): Tensor {
     let result: Tensor = this.base_layer.forward(ids)
-    for (const name of this.activeAdapters()) {
+    for (const name of adapters) {
       const rows = gather(transpose(this.lora_embedding_A.get(name) as Operand), ids)
       result = add(result, linear(mul(rows, this.settings[name].scaling), this.lora_embedding_B.get(name)!))
     }
