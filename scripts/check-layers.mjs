@@ -24,6 +24,7 @@ export const LAYERS = {
   training: ['peft', 'models', 'nn', 'graph', 'autodiff', 'runtime', 'weights', 'data'],
   generation: ['models', 'nn', 'graph', 'runtime', 'data'],
   distributed: ['runtime', 'training'],
+  conformance: [EVERYTHING],
   integrations: [EVERYTHING],
   cli: [EVERYTHING],
 }

@@ -37,6 +37,7 @@ export { createOptimizer } from './optimizers/create.ts'
 export { Optimizer, type OptimizerOptions, type OptimizerState } from './optimizers/optimizer.ts'
 export { SGD, type SGDOptions } from './optimizers/sgd.ts'
 export { freeze, setTrainable, trainHead } from './parameters.ts'
+export { type PreparationBatch, type PrepareOptions, prepareAdapters } from './prepare.ts'
 export type { TrainResult } from './run.ts'
 export {
   getConstantSchedule,
