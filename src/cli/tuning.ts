@@ -2,6 +2,7 @@
 import type { ModelTask, PreTrainedModel } from '../models/index.ts'
 import {
   formatTrainableParameters,
+  getPeftMethod,
   getPeftModel,
   type ParameterCounts,
   PeftModel,
@@ -16,8 +17,13 @@ import { UsageError } from './exit.ts'
 /** Methods that change the model's own parameters instead of adding some. */
 const WHOLE = ['full', 'head']
 
-/** Learning rates that suit what is trained: few new values, a new head, or every weight. */
+/** Learning rates where every weight, or a new head alone, is trained; a method knows its own. */
 const LEARNING_RATES: Readonly<Record<string, number>> = { full: 5e-5, head: 1e-3 }
+
+/** Whether `--method` trains the model's own parameters instead of an adapter. */
+export function isWhole(method: string): boolean {
+  return WHOLE.includes(method)
+}
 
 /** The values of `--method`. */
 export function methodNames(): string[] {
@@ -26,7 +32,10 @@ export function methodNames(): string[] {
 
 /** The learning rate where none is given. */
 export function defaultLearningRate(method: string): number {
-  return LEARNING_RATES[method] ?? 2e-4
+  const type = method.toUpperCase()
+  return (
+    LEARNING_RATES[method] ?? (peftTypes().includes(type) ? getPeftMethod(type).about.recommended.learningRate : 2e-4)
+  )
 }
 
 /** Throws for a method that does not exist, and for options that it does not have. */

@@ -1,0 +1,162 @@
+/** @file `peft compare`. */
+import { spawn } from 'node:child_process'
+import { mkdir, readFile } from 'node:fs/promises'
+import { arch, cpus } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { writeFileAtomic } from '../../util/files.ts'
+import { type CompareSettings, compareOne, RESULT_FILE } from '../compare/one.ts'
+import { comparisonReport, comparisonTable } from '../compare/report.ts'
+import type { Comparison, FailedMethod, MethodResult } from '../compare/result.ts'
+import { questionsIn } from '../compare/retention.ts'
+import { type MethodChoice, type MethodSettings, methodSettings } from '../compare/settings.ts'
+import { classificationColumns, type DataFile } from '../data.ts'
+import { UsageError } from '../exit.ts'
+import { formatSeconds } from '../format.ts'
+import { locateModel } from '../model.ts'
+import type { Output } from '../output.ts'
+import { taskOptionOf } from '../task.ts'
+import { readFiles } from '../training-data.ts'
+
+/** The options of `peft compare`. */
+export interface CompareOptions extends MethodChoice, Omit<CompareSettings, 'model' | 'data'> {
+  model?: string
+  data?: string
+  output: string
+}
+
+/** What is compared where nothing is named: the model of this package, and a skill that it lacks. */
+function embedded(): Pick<CompareSettings, 'model' | 'data' | 'evalData' | 'retain' | 'task'> {
+  const asset = (path: string) => fileURLToPath(new URL(`../../../assets/${path}`, import.meta.url))
+  return {
+    model: asset('base'),
+    data: asset('orders/train.jsonl'),
+    evalData: asset('orders/test.jsonl'),
+    retain: asset('orders/old-questions.jsonl'),
+    task: 'causal_lm',
+  }
+}
+
+/** Trains every method on one task and writes `compare.json` and `report.html`. */
+export async function compare(options: CompareOptions, output: Output, signal?: AbortSignal): Promise<void> {
+  const { methods, rate, set, output: folder, ...rest } = options
+  if ((options.model === undefined) !== (options.data === undefined)) {
+    throw new UsageError('--model and --data go together; without both, the embedded model learns its orders')
+  }
+  const settings = { ...rest, ...(options.model === undefined && embedded()) } as CompareSettings
+  if (settings.evalData === undefined && settings.evalSplit === undefined) {
+    throw new UsageError('A comparison needs data to test on: --eval-data or --eval-split')
+  }
+  const located = await locateModel(settings, output)
+  const files = await readFiles(settings, located)
+  const chosen = methodSettings({ methods, rate, set }, located.task === 'SEQ_CLS')
+  const started = performance.now()
+  const results: MethodResult[] = []
+  const failed: FailedMethod[] = []
+  for (const [i, method] of chosen.entries()) {
+    signal?.throwIfAborted()
+    output.note(
+      `${i + 1} of ${chosen.length}: ${method.method} (${[`rate ${method.learningRate}`, ...method.set].join(', ')})`,
+    )
+    const own = join(folder, 'methods', method.method)
+    await mkdir(own, { recursive: true })
+    try {
+      const result = await inOwnProcess(settings, method, own, signal)
+      results.push(result)
+      output.event('method', { ...result }, `  score ${result.score.toFixed(4)} in ${formatSeconds(result.seconds)}`)
+    } catch (error) {
+      signal?.throwIfAborted()
+      failed.push({ ...method, error: (error as Error).message })
+      output.warn(`${method.method}: ${(error as Error).message}`)
+    }
+  }
+  if (results.length === 0) throw new Error('No method could be trained; the reasons stand above')
+  const comparison: Comparison = {
+    model: options.model ?? 'the embedded base',
+    data: options.data ?? 'orders',
+    task: taskOptionOf(located.task),
+    ...scoreFacts(located.task, files.evaluation!, settings),
+    trainExamples: files.train.rows.length,
+    evalExamples: files.evaluation!.rows.length,
+    settings: {
+      ...(settings.maxSteps === undefined ? { epochs: settings.epochs } : { steps: settings.maxSteps }),
+      'batch size': settings.batchSize,
+      seed: settings.seed,
+      mode: settings.mode,
+      schedule: 'linear with 5 % warm-up',
+    },
+    date: new Date().toISOString().slice(0, 10),
+    machine: `${cpus()[0]?.model.trim() ?? arch()} x ${cpus().length}, Node ${process.versions.node}`,
+    results,
+    failed,
+  }
+  await writeFileAtomic(join(folder, 'compare.json'), `${JSON.stringify(comparison, null, 2)}\n`)
+  await writeFileAtomic(join(folder, 'report.html'), comparisonReport(comparison))
+  output.result(
+    { command: 'compare', output: folder, ...comparison, wall_seconds: (performance.now() - started) / 1000 },
+    [
+      ...comparisonTable(comparison),
+      '',
+      '* no other method is better with fewer trained parameters',
+      ...failed.map(({ method, error }) => `not compared: ${method}: ${error}`),
+      `report ${join(folder, 'report.html')}`,
+    ],
+  )
+}
+
+/** What the score of a task is, and what answering at random scores. */
+function scoreFacts(
+  task: string,
+  evaluation: DataFile,
+  settings: CompareSettings,
+): Pick<Comparison, 'measure' | 'chance'> {
+  if (task === 'CAUSAL_LM') return { measure: questionsIn(evaluation.rows) ? 'exact match' : 'exp(-loss)', chance: 0 }
+  const { labelColumn } = classificationColumns(evaluation, settings)
+  const counts = new Map<string, number>()
+  for (const row of evaluation.rows as Iterable<Record<string, unknown>>) {
+    const label = String(row[labelColumn])
+    counts.set(label, (counts.get(label) ?? 0) + 1)
+  }
+  return { measure: 'accuracy', chance: Math.max(...counts.values()) / evaluation.rows.length }
+}
+
+/** The program itself, and what Node needs to run it from its sources. */
+function program(): string[] {
+  const isSource = import.meta.url.endsWith('.ts')
+  const main = fileURLToPath(new URL(isSource ? '../main.ts' : '../main.js', import.meta.url))
+  return isSource ? ['--import', 'tsx', main] : [main]
+}
+
+/** Trains one method in a process of its own: its memory can be told, and what it leaves behind hinders no other. */
+async function inOwnProcess(
+  settings: CompareSettings,
+  method: MethodSettings,
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<MethodResult> {
+  await writeFileAtomic(join(folder, 'settings.json'), JSON.stringify({ settings, method }))
+  const child = spawn(process.execPath, [...program(), 'compare-method', '--folder', folder, '--quiet'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    signal,
+  })
+  let errors = ''
+  child.stderr.on('data', chunk => {
+    errors += chunk
+  })
+  const code = await new Promise<number | null>((resolve, reject) => child.on('close', resolve).on('error', reject))
+  if (code !== 0) throw new Error(errors.trim().split('\n').at(-1) || `the process ended with code ${code}`)
+  return JSON.parse(await readFile(join(folder, RESULT_FILE), 'utf8')) as MethodResult
+}
+
+/** The process of one method: what to do stands in `settings.json` of its folder. */
+export async function compareMethod(
+  { folder }: { folder: string },
+  output: Output,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { settings, method } = JSON.parse(await readFile(join(folder, 'settings.json'), 'utf8')) as {
+    settings: CompareSettings
+    method: MethodSettings
+  }
+  await compareOne(settings, method, folder, output, signal)
+}

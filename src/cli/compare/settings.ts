@@ -1,0 +1,75 @@
+/** @file What one method is trained with in a comparison. */
+import { getPeftMethod, peftTypes } from '../../peft/index.ts'
+import { parseAssignments } from '../assignments.ts'
+import { UsageError } from '../exit.ts'
+import { checkMethod, defaultLearningRate, isWhole, methodNames } from '../tuning.ts'
+
+/** One method with its options. */
+export interface MethodSettings {
+  method: string
+  learningRate: number
+  /** Options of the method as `--set` takes them. */
+  set: readonly string[]
+}
+
+/** What `--methods`, `--rate` and `--set` say. */
+export interface MethodChoice {
+  methods?: readonly string[]
+  /** `lora=2e-3` */
+  rate: readonly string[]
+  /** `lora.r=8` */
+  set: readonly string[]
+}
+
+/**
+ * The methods of a comparison with what they are trained with: what each method recommends, and what the user says
+ * instead.
+ *
+ * @param isClassifier whether there is a head, so that training it alone is a method too
+ * @throws {UsageError} for a method that does not exist
+ */
+export function methodSettings({ methods, rate, set }: MethodChoice, isClassifier: boolean): MethodSettings[] {
+  const all = methodNames().filter(name => name !== 'head' || isClassifier)
+  const chosen = methods ?? all
+  const rates = new Map(rate.map(pair => splitPair(pair, '=', '--rate takes method=rate, such as lora=2e-3')))
+  const options = set.map(pair => splitPair(pair, '.', '--set takes method.option=value, such as lora.r=8'))
+  for (const name of [...rates.keys(), ...options.map(([name]) => name)]) {
+    if (!chosen.includes(name))
+      throw new UsageError(`"${name}" is not among the compared methods: ${chosen.join(', ')}`)
+  }
+  return chosen.map(method => {
+    const own = options.filter(([name]) => name === method).map(([, pair]) => pair)
+    const settings = {
+      method,
+      learningRate: learningRateOf(method, rates.get(method)),
+      set: [...recommendedSet(method, own), ...own],
+    }
+    checkMethod(method, settings.set)
+    return settings
+  })
+}
+
+function splitPair(pair: string, at: string, usage: string): [string, string] {
+  const position = pair.indexOf(at)
+  if (position < 1) throw new UsageError(`${usage}; got "${pair}"`)
+  return [pair.slice(0, position), pair.slice(position + 1)]
+}
+
+function learningRateOf(method: string, given: string | undefined): number {
+  if (given === undefined) return defaultLearningRate(method)
+  const rate = Number(given)
+  if (!(rate > 0)) throw new UsageError(`--rate ${method}=${given}: a rate is a number above 0`)
+  return rate
+}
+
+/** What the method recommends, apart from what the user has said. */
+function recommendedSet(method: string, own: readonly string[]): string[] {
+  if (isWhole(method) || !peftTypes().includes(method.toUpperCase())) return []
+  const { options = {} } = getPeftMethod(method.toUpperCase()).about.recommended
+  const said = Object.keys(parseAssignments(own))
+  const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
+  return Object.entries(options)
+    .map(([name, value]) => [snakeCase(name), JSON.stringify(value)])
+    .filter(([name]) => !said.includes(name))
+    .map(([name, value]) => `${name}=${value}`)
+}
