@@ -1,6 +1,7 @@
 /** @file Reverse-mode differentiation: extends a graph with the gradients of a scalar. */
 import { add, isFloat, type Node, reachableNodes, type Tensor, zeros } from '../graph/index.ts'
 import { gradientRule, type RuleContext } from './rule.ts'
+import './rules/convolution.ts'
 import './rules/elementwise.ts'
 import './rules/matmul.ts'
 import './rules/ranking.ts'

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { reachableNodes } from '../graph/index.ts'
 import { defineGradient, differentiableOperators } from './index.ts'
+import { CONV_CASES } from './testing/conv-cases.ts'
 import { ELEMENTWISE_CASES } from './testing/elementwise-cases.ts'
 import { gradientErrors, trace } from './testing/finite-differences.ts'
 import { MATMUL_CASES } from './testing/matmul-cases.ts'
@@ -12,6 +13,7 @@ import { SHAPE_CASES } from './testing/shape-cases.ts'
 const GROUPS = {
   'element by element': ELEMENTWISE_CASES,
   'matrix products': MATMUL_CASES,
+  'convolutions and pooling': CONV_CASES,
   'reductions, normalisations and losses': REDUCE_CASES,
   'moving and picking elements': SHAPE_CASES,
   'running sums and ranking': RANKING_CASES,

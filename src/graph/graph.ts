@@ -90,6 +90,11 @@ export class Graph {
   training = false
   /** Scalars that layers want added to the loss, in the order they came. See {@link Graph.addLoss}. */
   #losses: Tensor[] = []
+  /**
+   * Asked at the first use of something that was not bound: the tensor that it stands for, or undefined where it is a
+   * constant.
+   */
+  resolver: ((key: object) => Tensor | undefined) | undefined
   readonly #bound = new Map<object, Tensor | (() => Tensor)>()
   readonly #inputs = new Map<string, Tensor>()
 
@@ -141,6 +146,13 @@ export class Graph {
     if (!create) return undefined
     const tensor = value()
     this.#bound.set(key, tensor)
+    return tensor
+  }
+
+  /** What {@link Graph.resolver} says that `key` stands for, from now on. */
+  resolve(key: object): Tensor | undefined {
+    const tensor = this.resolver?.(key)
+    if (tensor) this.#bound.set(key, tensor)
     return tensor
   }
 

@@ -103,6 +103,27 @@ describe.each([
     }
   })
 
+  it('bounds the scores by softcap before the mask, so that what is hidden stays hidden', async () => {
+    const feeder = new Feeder({ batch: 2, n: 4 })
+    const [q, k, v] = [
+      ['q', heads],
+      ['k', kvHeads],
+      ['v', kvHeads],
+    ].map(([name, count]) => feeder.random(name as string, shape(count as number))) // prettier-ignore
+    const mask = causalMask(feeder.graph, 'n')
+    const outputs = {
+      // A cap of nearly nothing makes all visible keys equal: their mean, whatever the queries.
+      flat: attention(q, k, v, { mask, softcap: 1e-6 }),
+      loose: attention(q, k, v, { mask, softcap: 1e4 }),
+      free: attention(q, k, v, { mask }),
+    }
+    const found = await evaluate(outputs, feeder.feeds)
+    expect(largestDifference(numbers(found.loose), numbers(found.free))).toBeLessThan(1e-4)
+    const zero = { ...feeder.feeds.q, data: (feeder.feeds.q.data as Float32Array).map(() => 0) }
+    const mean = naive(zero, feeder.feeds.k, feeder.feeds.v, (_, i, j) => j <= i)
+    expect(largestDifference(numbers(found.flat), mean)).toBeLessThan(1e-5)
+  })
+
   it('over past positions equals attention over all of them, none included, gradients too', async () => {
     const graph = new g.Graph()
     const input = (name: string, count: number, length: g.Dim) =>

@@ -10,12 +10,14 @@ import {
   lessOrEqual,
   logicalAnd,
   matmul,
+  mul,
   multiplyDims,
   range,
   reshape,
   slice,
   softmax,
   type Tensor,
+  tanh,
   transpose,
   unsqueeze,
   where,
@@ -43,10 +45,16 @@ export class KeyValueCache {
   /** The keys and values of the encoder's positions; they do not change while a text is generated. */
   readonly cross: readonly KeyValues[]
   readonly presentCross: KeyValues[] = []
+  /**
+   * Whether a sequence goes on that began in an earlier pass. What adapters put in front of every sequence is then in
+   * `past` already.
+   */
+  readonly continues: boolean
 
-  constructor(past: readonly KeyValues[], cross: readonly KeyValues[] = []) {
+  constructor(past: readonly KeyValues[], cross: readonly KeyValues[] = [], continues = past.length > 0) {
     this.past = past
     this.cross = cross
+    this.continues = continues
   }
 
   /** How many positions came before. */
@@ -55,12 +63,23 @@ export class KeyValueCache {
   }
 }
 
+/** Layer by layer, the keys and values of one part of a sequence and of the part behind it; either may be empty. */
+export function joinKeyValues(first: readonly KeyValues[], second: readonly KeyValues[]): readonly KeyValues[] {
+  if (first.length === 0 || second.length === 0) return first.length ? first : second
+  return first.map(({ key, value }, layer) => ({
+    key: concat([key, second[layer].key], 2),
+    value: concat([value, second[layer].value], 2),
+  }))
+}
+
 /** Options of {@link attention}. */
 export interface AttentionOptions {
   /** Added to the scores, broadcast to `[batch, heads, queries, past + keys]`. */
   mask?: Tensor
   /** The factor on the scores; `1 / sqrt(width)` by default. */
   scale?: number
+  /** Bounds the scores smoothly, `softcap * tanh(score / softcap)`, before the mask is added. */
+  softcap?: number
   /** The probability of dropping an attention weight while training. */
   dropout?: number
   /** Keys and values that stand before `key` and `value`: prefixes, earlier positions. */
@@ -95,6 +114,7 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
     parts.map(part => scoresOf(part.key)),
     3,
   )
+  if (options.softcap) scores = mul(tanh(mul(scores, 1 / options.softcap)), options.softcap)
   if (mask) scores = add(scores, mask)
   const weights = fold(dropout(softmax(scores, -1), options.dropout ?? 0))
   let start: Dim = 0

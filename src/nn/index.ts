@@ -1,6 +1,7 @@
 /** @file Modules, parameters, the standard layers, attention and initialisers. */
 export * from './activations.ts'
 export * from './attention.ts'
+export * from './convolution.ts'
 export * from './init.ts'
 export * from './layers.ts'
 export * from './module.ts'

@@ -1,5 +1,5 @@
 /** @file The standard layers. */
-import { dropout, gather, layerNorm, linear, type Operand, rmsNorm, type Tensor } from '../graph/index.ts'
+import { dropout, embeddingLookup, layerNorm, linear, type Operand, rmsNorm, type Tensor } from '../graph/index.ts'
 import { kaimingUniformInit, normalInit, onesInit, uniformInit, zerosInit } from './init.ts'
 import { Module } from './module.ts'
 import { type Initializer, Parameter } from './parameter.ts'
@@ -61,19 +61,27 @@ export class Conv1D extends Module {
 export class Embedding extends Module {
   readonly numEmbeddings: number
   readonly embeddingDim: number
+  /** The row that stands for padding and gets no gradient from looking it up. */
+  readonly paddingIndex: number | undefined
   /** `[rows, width]` */
   weight: Parameter
 
-  constructor(numEmbeddings: number, embeddingDim: number, options: { init?: Initializer } = {}) {
+  constructor(
+    numEmbeddings: number,
+    embeddingDim: number,
+    options: { init?: Initializer; paddingIndex?: number | null } = {},
+  ) {
     super()
     this.numEmbeddings = numEmbeddings
     this.embeddingDim = embeddingDim
+    const padding = options.paddingIndex ?? undefined
+    this.paddingIndex = padding !== undefined && padding < 0 ? padding + numEmbeddings : padding
     this.weight = new Parameter([numEmbeddings, embeddingDim], { init: options.init ?? normalInit(1) })
   }
 
   /** @param ids int64 `[...]` @returns `[..., width]` */
   forward(ids: Tensor): Tensor {
-    return gather(this.weight, ids, 0)
+    return embeddingLookup(this.weight, ids, this.paddingIndex)
   }
 }
 

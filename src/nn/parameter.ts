@@ -29,6 +29,8 @@ export interface ParameterOptions {
   init?: Initializer
   /** Whether it is no parameter but a constant that checkpoints hold (false): it never trains and is not counted. */
   isBuffer?: boolean
+  /** Whether its values are whole numbers from 0 to 2^24, which files hold as int32 (false). */
+  isIndex?: boolean
 }
 
 /**
@@ -43,6 +45,8 @@ export class Parameter implements Traceable, Weight {
   requiresGrad: boolean
   /** Whether it is a constant that checkpoints hold: `namedTensors` lists it and `namedParameters` does not. */
   readonly isBuffer: boolean
+  /** Whether it holds whole numbers, which files hold as int32. */
+  readonly isIndex: boolean
   /** Told of the steps that an optimizer takes on this parameter; one hook may serve many. */
   hook: UpdateHook | undefined
   init: Initializer | undefined
@@ -50,11 +54,13 @@ export class Parameter implements Traceable, Weight {
   #data: Float32Array | undefined
   #isShared = false
   #compute: (() => Promise<Float32Array>) | undefined
+  #draw: (() => Float32Array) | undefined
   #varies: boolean | undefined
 
   constructor(shape: readonly number[], options: ParameterOptions = {}) {
     this.shape = shape
     this.isBuffer = options.isBuffer ?? false
+    this.isIndex = options.isIndex ?? false
     this.requiresGrad = options.requiresGrad ?? !this.isBuffer
     this.init = options.init
   }
@@ -85,6 +91,19 @@ export class Parameter implements Traceable, Weight {
     return parameter
   }
 
+  /** A parameter whose values are drawn when they are first asked for: not at all where others take their place before. */
+  static drawn(shape: readonly number[], draw: () => Float32Array, options: ParameterOptions = {}): Parameter {
+    const parameter = new Parameter(shape, options)
+    parameter.#draw = draw
+    return parameter
+  }
+
+  /** The values in memory, drawn if they were not yet. */
+  #values(): Float32Array | undefined {
+    if (this.#draw) this.data = this.#draw()
+    return this.#data
+  }
+
   /**
    * Whether a compiled function reads its values at each run, so that they can change without a new compilation. By
    * default so if it trains. Adapters' parameters vary even while they are frozen.
@@ -97,16 +116,21 @@ export class Parameter implements Traceable, Weight {
     this.#varies = varies
   }
 
+  /** Whether it varies even while it is frozen: an adapter's, of which a compiled function may read another's instead. */
+  get isSwitchable(): boolean {
+    return this.#varies === true
+  }
+
   /**
    * Another parameter with the same values and its own `requiresGrad`. Training the one leaves the values of the other
    * as they are: they part when either of them is written.
    */
   alias(): Parameter {
-    const { shape, requiresGrad, init, isBuffer } = this
-    const twin = new Parameter(shape, { requiresGrad, init, isBuffer })
+    const { shape, requiresGrad, init, isBuffer, isIndex } = this
+    const twin = new Parameter(shape, { requiresGrad, init, isBuffer, isIndex })
     twin.name = this.name
     twin.#source = this.#source
-    twin.#data = this.#data
+    twin.#data = this.#values()
     twin.#compute = this.#compute
     twin.#varies = this.#varies
     twin.hook = this.hook
@@ -126,7 +150,7 @@ export class Parameter implements Traceable, Weight {
 
   /** Whether its values are known: in memory, in a file, or by a computation. */
   get hasValue(): boolean {
-    return this.#data !== undefined || this.#source !== undefined || this.#compute !== undefined
+    return this.isLoaded || this.#source !== undefined || this.#compute !== undefined
   }
 
   /** Whether its values are still to be worked out (see {@link Parameter.computed}). */
@@ -136,13 +160,14 @@ export class Parameter implements Traceable, Weight {
 
   /** Whether its values are in memory. */
   get isLoaded(): boolean {
-    return this.#data !== undefined
+    return this.#data !== undefined || this.#draw !== undefined
   }
 
   /** Where the values lie. Throws when there are none. */
   get source(): TensorSource {
-    if (this.#data) {
-      const bytes = new Uint8Array(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength)
+    const data = this.#values()
+    if (data) {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
       return { kind: 'memory', dtype: 'F32', shape: [...this.shape], bytes }
     }
     if (this.#compute) throw new Error(`The values of "${this.name}" have not been computed yet; call load() first`)
@@ -159,14 +184,16 @@ export class Parameter implements Traceable, Weight {
     }
     this.#source = source
     this.#data = undefined
+    this.#draw = undefined
     this.#compute = undefined
     this.#isShared = false
   }
 
   /** The values in memory, row major. Throws when they were not loaded: `await parameter.load()` does that. */
   get data(): Float32Array {
-    if (!this.#data) throw new Error(`The values of "${this.name}" are not in memory; call load() first`)
-    return this.#data
+    const data = this.#values()
+    if (!data) throw new Error(`The values of "${this.name}" are not in memory; call load() first`)
+    return data
   }
 
   /** Replaces the values. Throws when their number does not match the shape. */
@@ -177,6 +204,7 @@ export class Parameter implements Traceable, Weight {
       )
     }
     this.#data = data
+    this.#draw = undefined
     this.#compute = undefined
     this.#isShared = false
   }
@@ -192,17 +220,17 @@ export class Parameter implements Traceable, Weight {
         this.#isShared = true
       }
     }
-    this.#data ??= await readSourceFloat32(this.source)
+    this.#data = this.#values() ?? (await readSourceFloat32(this.source))
     return this.#data
   }
 
   /** Reads the values without keeping them. */
   async read(): Promise<Float32Array> {
-    return this.#data ?? (this.#compute ? this.load() : readSourceFloat32(this.source))
+    return this.#values() ?? (this.#compute ? this.load() : readSourceFloat32(this.source))
   }
 
   /** In a graph: what it was bound to there (an input that can change), otherwise a constant. */
   trace(graph: Graph): Tensor {
-    return graph.bound(this) ?? graph.weight(this)
+    return graph.bound(this) ?? graph.resolve(this) ?? graph.weight(this)
   }
 }

@@ -18,11 +18,25 @@ const PIECE_BYTES = 2 ** 23
 export interface ConversionOptions {
   /** The cache folder; `$PEFT_TS_CACHE` or `~/.cache/peft-ts` unless given. Copies lie in its folder `converted`. */
   cacheDir?: string
+  /** Tensors to put together; their parts are not in the result. */
+  joined?: readonly JoinedTensor[]
+}
+
+/** A tensor that a checkpoint holds in parts of one type, one behind the other. */
+export interface JoinedTensor {
+  readonly name: string
+  /** The names of its parts, in their order. */
+  readonly parts: readonly string[]
+  readonly shape: readonly number[]
+  readonly dtype: Dtype
+  /** The file of its first part. */
+  readonly path: string
 }
 
 /**
  * The same tensors with every floating-point one in float32, which an engine can map into memory where it cannot
- * compute in float16, bfloat16, float8 or float64. A checkpoint without such tensors is returned as it is. Any other is
+ * compute in float16, bfloat16, float8 or float64, and with tensors that are stored in parts put together. A checkpoint
+ * without either is returned as it is. Any other is
  * converted, in pieces, to a file in the cache (a float16 model takes twice its size there), which serves every later
  * call until the checkpoint's files change. Integers are copied. The result and the given checkpoint are closed
  * separately.
@@ -31,9 +45,11 @@ export async function convertedToFloat32<T extends TensorReader>(
   checkpoint: T,
   options: ConversionOptions = {},
 ): Promise<T | SafetensorsFile> {
-  if (!checkpoint.names.some(name => needsConversion(checkpoint.info(name).dtype))) return checkpoint
-  const path = join(options.cacheDir ?? defaultCacheDir(), 'converted', `${await fingerprint(checkpoint)}.safetensors`)
-  return (await openCached(path)) ?? (await convert(checkpoint, path))
+  const { cacheDir = defaultCacheDir(), joined = [] } = options
+  const asItIs = joined.length === 0 && !checkpoint.names.some(name => needsConversion(checkpoint.info(name).dtype))
+  if (asItIs) return checkpoint
+  const path = join(cacheDir, 'converted', `${await fingerprint(checkpoint, joined)}.safetensors`)
+  return (await openCached(path)) ?? (await convert(checkpoint, joined, path))
 }
 
 function needsConversion(dtype: Dtype): boolean {
@@ -44,12 +60,13 @@ function defaultCacheDir(): string {
   return process.env.PEFT_TS_CACHE ?? join(homedir(), '.cache', 'peft-ts')
 }
 
-async function fingerprint(checkpoint: TensorReader): Promise<string> {
+async function fingerprint(checkpoint: TensorReader, joined: readonly JoinedTensor[]): Promise<string> {
   const hash = createHash('sha256')
   for (const path of [...checkpoint.paths].sort()) {
     const { size, mtimeNs } = await stat(path, { bigint: true })
     hash.update(JSON.stringify([path, String(size), String(mtimeNs)]))
   }
+  for (const { name, parts, shape } of joined) hash.update(JSON.stringify([name, parts, shape]))
   return hash.digest('hex').slice(0, 32)
 }
 
@@ -63,20 +80,32 @@ async function openCached(path: string): Promise<SafetensorsFile | undefined> {
   }
 }
 
-async function convert(checkpoint: TensorReader, path: string): Promise<SafetensorsFile> {
-  const entries = checkpoint.names.map((name): TensorEntry => {
-    const info = checkpoint.info(name)
-    const dtype = needsConversion(info.dtype) ? 'F32' : info.dtype
-    return { name, dtype, shape: info.shape, stream: () => convertedPieces(checkpoint, info) }
+async function convert(
+  checkpoint: TensorReader,
+  joined: readonly JoinedTensor[],
+  path: string,
+): Promise<SafetensorsFile> {
+  const parts = new Set(joined.flatMap(tensor => tensor.parts))
+  const whole = checkpoint.names.filter(name => !parts.has(name))
+  const tensors = [...whole.map(name => ({ ...checkpoint.info(name), name, parts: [name] })), ...joined]
+  const entries = tensors.map(({ name, dtype, shape, parts }): TensorEntry => {
+    const infos = parts.map(part => checkpoint.info(part))
+    const stream = () => convertedPieces(checkpoint, infos)
+    return { name, dtype: needsConversion(dtype) ? 'F32' : dtype, shape, stream }
   })
   await saveFile(path, entries, checkpoint.metadata)
   return SafetensorsFile.open(path)
 }
 
-async function* convertedPieces(checkpoint: TensorReader, info: TensorInfo): AsyncGenerator<ArrayBufferView> {
-  const piece = PIECE_BYTES * (bytesPerElement(info.dtype) > 1 ? 1 : 0.25)
-  for (let begin = 0; begin < info.byteLength; begin += piece) {
-    const bytes = await checkpoint.read(info.name, { begin, end: Math.min(begin + piece, info.byteLength) })
-    yield needsConversion(info.dtype) ? toFloat32(info.dtype, bytes) : bytes
+async function* convertedPieces(
+  checkpoint: TensorReader,
+  parts: readonly TensorInfo[],
+): AsyncGenerator<ArrayBufferView> {
+  for (const { name, dtype, byteLength } of parts) {
+    const piece = PIECE_BYTES * (bytesPerElement(dtype) > 1 ? 1 : 0.25)
+    for (let begin = 0; begin < byteLength; begin += piece) {
+      const bytes = await checkpoint.read(name, { begin, end: Math.min(begin + piece, byteLength) })
+      yield needsConversion(dtype) ? toFloat32(dtype, bytes) : bytes
+    }
   }
 }

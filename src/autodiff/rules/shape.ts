@@ -2,6 +2,7 @@
 import {
   addDims,
   type Dim,
+  equal,
   gather,
   gatherElements,
   pad,
@@ -9,11 +10,13 @@ import {
   type Shape,
   scatterAddElements,
   scatterAddRows,
+  scatterElements,
   slice,
   subtractDims,
   type Tensor,
   transpose,
   unsqueeze,
+  where,
   zeros,
 } from '../../graph/index.ts'
 import { defineGradient, sumToShape } from '../rule.ts'
@@ -56,8 +59,9 @@ defineGradient('Pad', ({ node, grad, inputs: [x], give }) => {
   )
 })
 
-defineGradient('Gather', ({ node, grad, inputs: [data, indices], give }) => {
-  const axis = node.attributes.axis as number
+defineGradient('Gather', ({ node, grad: upstream, inputs: [data, indices], give }) => {
+  const { axis, padding } = node.attributes as { axis: number; padding?: number }
+  const grad = padding === undefined ? upstream : where(unsqueeze(equal(indices, padding), [-1]), 0, upstream)
   const { node: producer } = indices
   if (producer.op === 'Constant' && indices.rank === 0) {
     const index = (producer.attributes.values as readonly number[])[0]
@@ -78,8 +82,11 @@ defineGradient('GatherElements', ({ node, grad, inputs: [data, indices], give })
 })
 
 defineGradient('ScatterElements', ({ node, grad, inputs: [, indices], needs, give }) => {
-  if (needs(0)) give(0, grad)
-  if (needs(2)) give(2, gatherElements(grad, indices, node.attributes.axis as number))
+  const { axis, reduction } = node.attributes as { axis: number; reduction: string }
+  // What was replaced has no effect any more.
+  const isKept = reduction === 'add'
+  if (needs(0)) give(0, isKept ? grad : scatterElements(grad, indices, zeros(grad.graph, indices.shape), axis))
+  if (needs(2)) give(2, gatherElements(grad, indices, axis))
 })
 
 defineGradient('ScatterRows', ({ grad, inputs: [indices], give }) => give(1, gather(grad, indices)))

@@ -131,6 +131,11 @@ export const SHAPE_CASES: readonly GradientCase[] = [
     build: (x, y) => g.mul(g.pad(x, 1, 'm', 1), g.sum(y)),
   },
   {
+    name: 'ScatterElements that replaces',
+    inputs: [float(6), given([4, 0, 3], 'int64'), float(3)],
+    build: (x, indices, updates) => g.scatterElements(x, indices, updates, 0),
+  },
+  {
     name: 'ScatterRows',
     inputs: [given([0, 2, 0], 'int64'), float(3, 2)],
     build: (indices, updates) => g.scatterAddRows(indices, updates, 4),
@@ -139,6 +144,11 @@ export const SHAPE_CASES: readonly GradientCase[] = [
     name: 'ScatterRows with two axes of indices',
     inputs: [given(repeated, 'int64'), float(2, 3, 2)],
     build: (indices, updates) => g.scatterAddRows(indices, updates, 3),
+  },
+  {
+    name: 'Gather of rows with a padding row that none of the indices names',
+    inputs: [float(4, 2), given(repeated, 'int64')],
+    build: (x, indices) => g.embeddingLookup(x, indices, 3),
   },
   {
     name: 'Gather of rows by int32 and negative indices',

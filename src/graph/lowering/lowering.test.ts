@@ -61,6 +61,13 @@ describe('run-time lengths', () => {
     expect(numbers(y)).toEqual([1, 1, 1, 1, 1, 1])
   })
 
+  it('are a constant away from those that an input has', async () => {
+    const feeder = new Feeder({ n: 3 })
+    const x = feeder.random('x', ['2*n+1'])
+    const { y } = await evaluate({ y: g.slice(x, 0, '2*n') }, feeder.feeds)
+    expect(numbers(y)).toEqual([Number(feeder.feeds.x.data[6])])
+  })
+
   it('are refused where no input has them', () => {
     const graph = new g.Graph()
     graph.input('x', 'float32', ['batch'])

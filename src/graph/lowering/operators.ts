@@ -29,6 +29,11 @@ const direct =
   (node, names, { emitter }) => [emitter.node(op, names, attributes(node), domain)]
 
 const axis = (node: Node) => ({ axis: int(node.attributes.axis) })
+const windows = ({ attributes }: Node) => ({
+  strides: ints(attributes.strides),
+  pads: ints(attributes.pads),
+  dilations: ints(attributes.dilations),
+})
 
 /** `a · b` of matrices whose leading axes are broadcast, with optional transposes and a factor. */
 function product(a: string, b: string, node: Node, { emitter, cpu }: Lowering): string {
@@ -136,6 +141,21 @@ export const LOWERINGS: Readonly<Record<string, Lower>> = {
     }
     return [emitter.node('RotaryEmbedding', [x, positions, flat(cosine), flat(sine)], {}, MICROSOFT)]
   },
+  Conv: direct('Conv', node => ({ ...windows(node), group: int(node.attributes.groups) })),
+  ConvTranspose: direct('ConvTranspose', node => ({
+    ...windows(node),
+    group: int(node.attributes.groups),
+    output_padding: ints(node.attributes.outputPadding),
+  })),
+  MaxPool: (node, names, { emitter, isUsed }) =>
+    emitter.nodeWithOutputs(
+      'MaxPool',
+      names,
+      2,
+      { ...windows(node), kernel_shape: ints(node.attributes.kernel) },
+      '',
+      i => i === 0 || isUsed(node.outputs[i]),
+    ),
   MatMul: matmul,
   Linear: linear,
   Softmax: direct('Softmax', axis),

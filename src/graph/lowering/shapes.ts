@@ -1,5 +1,5 @@
 /** @file Run-time shapes: how a symbolic shape becomes an int64 tensor in the emitted model. */
-import { type Dim, dimTerms, formatShape, type Shape } from '../dim.ts'
+import { type Dim, dimTerms, formatShape, type Shape, subtractDims } from '../dim.ts'
 import type { Tensor } from '../graph.ts'
 import type { Emitter } from './emitter.ts'
 
@@ -26,7 +26,7 @@ export class RuntimeShapes {
     if (typeof dim === 'number') return this.#emitter.int64([dim])
     const known = this.#known.get(dim)
     if (known) return known
-    const axis = this.#axisOfLength(dim, this.#inputs)
+    const axis = this.#axisOfLength(dim, this.#inputs) ?? this.#axisPlusConstant(dim)
     if (axis) return axis
     const terms = dimTerms(dim).map(({ names, coefficient }) => {
       const factors = names.map(name => this.#named(name))
@@ -36,6 +36,20 @@ export class RuntimeShapes {
     const result = terms.reduce((a, b) => this.#emitter.node('Add', [a, b]))
     this.#known.set(dim, result)
     return result
+  }
+
+  /** A dimension that an axis of an input has but for a constant. */
+  #axisPlusConstant(dim: Dim): string | undefined {
+    for (const inputs of [this.#inputs, [...this.#declared.values()]]) {
+      for (const length of inputs.flatMap(input => input.shape)) {
+        const constant = typeof length === 'number' ? undefined : subtractDims(dim, length)
+        if (typeof constant !== 'number') continue
+        const result = this.#emitter.node('Add', [this.#axisOfLength(length, inputs)!, this.#emitter.int64([constant])])
+        this.#known.set(dim, result)
+        return result
+      }
+    }
+    return undefined
   }
 
   #named(name: string): string {

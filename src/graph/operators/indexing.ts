@@ -21,6 +21,19 @@ export function gather(data: Operand, indices: Tensor, axis = 0): Tensor {
   return tensor.graph.add('Gather', [tensor, indices], { axis: normalizeAxis(axis, tensor.rank) })[0]
 }
 
+/**
+ * Rows of a table, one for each index. The row `padding` gets no gradient from here, as in PyTorch's embeddings.
+ *
+ * @param table `[rows, width]`
+ * @param indices int64 `[...]`
+ * @returns `[..., width]`
+ */
+export function embeddingLookup(table: Operand, indices: Tensor, padding?: number): Tensor {
+  if (padding === undefined) return gather(table, indices, 0)
+  const tensor = toTensor(graphOf([table, indices]), table)
+  return tensor.graph.add('Gather', [tensor, indices], { axis: 0, padding })[0]
+}
+
 /** The slice of x at position `index` (negative: from the end) of `axis`, which disappears. */
 export function select(x: Operand, axis: number, index: number): Tensor {
   const tensor = toTensor(graphOf([x]), x)
@@ -54,6 +67,16 @@ export function scatterAddElements(data: Operand, indices: Tensor, updates: Tens
   return tensor.graph.add('ScatterElements', [tensor, indices, updates], {
     axis: normalizeAxis(axis, tensor.rank),
     reduction: 'add',
+  })[0]
+}
+
+/** `data` with `updates` in the place of what stands at the positions that `indices` name along `axis`, each once. */
+export function scatterElements(data: Operand, indices: Tensor, updates: Operand, axis: number): Tensor {
+  const graph = graphOf([indices])
+  const tensor = toTensor(graph, data)
+  return graph.add('ScatterElements', [tensor, indices, toTensor(graph, updates)], {
+    axis: normalizeAxis(axis, tensor.rank),
+    reduction: 'none',
   })[0]
 }
 

@@ -217,6 +217,96 @@ export const OPERATOR_CASES: readonly OperatorCase[] = [
     refuses: /the weight must have two axes, not 1/,
   },
   {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 'batch', 3, 'n'), t('float32', 4, 3, 2), t('float32', 4), { padding: 1 }),
+    gives: 'float32[batch, 4, n+1]',
+  },
+  {
+    op: 'Conv',
+    build: t =>
+      g.convolution(t('float32', 'batch', 4, 9, '6*n'), t('float32', 6, 2, 3, 2), undefined, {
+        ...{ stride: [2, 3], padding: [1, [0, 1]], dilation: [2, 1], groups: 2 },
+      }),
+    gives: 'float32[batch, 6, 4, 2*n]',
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 1, 2, 5, 6, 7), t('float32', 2, 1, 3, 3, 3), undefined, { groups: 2 }),
+    gives: 'float32[1, 2, 3, 4, 5]',
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 'batch', 3, 5), t('float32', 4, 2, 2)),
+    refuses: /Conv\(float32\[batch, 3, 5\], float32\[4, 2, 2\]\): the input has 3 channels, the weight expects 2/,
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 1, 3, 5), t('float32', 4, 3)),
+    refuses: /a weight with as many axes/,
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 1, 3, 5), t('float32', 4, 3, 4), undefined, { dilation: 2 }),
+    refuses: /a window spans 7 elements of spatial axis 0, which has 5 with its padding/,
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 1, 3, 'n'), t('float32', 4, 3, 1), undefined, { stride: 2 }),
+    refuses: /stride 2 along an axis of n is not known; declare a length that the stride divides, such as "2\*length"/,
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 1, 4, 5), t('float32', 3, 2, 1), undefined, { groups: 2 }),
+    refuses: /3 channels of the weight's first axis cannot be divided into 2 groups/,
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 1, 3, 5), t('float32', 4, 3, 1), t('float32', 3)),
+    refuses: /the bias must have shape \[4\]/,
+  },
+  {
+    op: 'Conv',
+    build: t => g.convolution(t('float32', 1, 3, 5), t('float32', 4, 3, 1), undefined, { stride: [1, 2] }),
+    refuses: /stride must be 1 integers from 1 upwards, or one for all, got 1,2/,
+  },
+  {
+    op: 'ConvTranspose',
+    build: t =>
+      g.transposedConvolution(t('float32', 'batch', 4, 'n', 3), t('float32', 4, 3, 2, 3), t('float32', 6), {
+        ...{ stride: [2, 3], padding: [0, [1, 0]], dilation: [3, 1], groups: 2, outputPadding: [1, 2] },
+      }),
+    gives: 'float32[batch, 6, 2*n+3, 10]',
+  },
+  {
+    op: 'ConvTranspose',
+    build: t => g.transposedConvolution(t('float32', 1, 3, 5), t('float32', 3, 1, 2), undefined, { outputPadding: 1 }),
+    refuses: /output padding 1 is not below the stride 1/,
+  },
+  {
+    op: 'MaxPool',
+    build: t => g.maxPool(t('float32', 'batch', 3, 7, '2*n'), 2, { padding: [1, 0] }),
+    gives: 'float32[batch, 3, 4, n]',
+  },
+  { op: 'MaxPool', build: t => g.maxPool(t('float32', 3, 7), 2), refuses: /expected \[batch, channels, length...\]/ },
+  {
+    op: 'MaxPool',
+    build: t => g.maxPool(t('float32', 1, 3, 7), 3, { padding: 2 }),
+    refuses: /padding 2 is more than half of the window 3/,
+  },
+  {
+    op: 'Conv',
+    build: t => g.averagePool(t('float32', 'batch', 3, 'n', 6), [2, 3], { stride: [1, 3] }),
+    gives: 'float32[batch, 3, n+-1, 2]',
+  },
+  { op: 'Concat', build: t => g.padAxis(t('float32', 'n', 3), 0, 2, 1, 'circular'), gives: 'float32[n+3, 3]' },
+  { op: 'Gather', build: t => g.padAxis(t('float32', 2, 'n'), -1, 2, 1, 'reflect'), gives: 'float32[2, n+3]' },
+  { op: 'Expand', build: t => g.padAxis(t('float32', 'n'), 0, 0, 3, 'replicate'), gives: 'float32[n+3]' },
+  {
+    op: 'Gather',
+    build: t => g.padAxis(t('float32', 2, 3), 1, 0, 3, 'reflect'),
+    refuses: /mode "reflect" needs at least 4 elements, axis 1 of \[2, 3\] has 3/,
+  },
+  {
     op: 'LayerNorm',
     build: t => g.layerNorm(t('float32', 'batch', 4), t('float32', 4), t('float32', 4), 1e-5),
     gives: 'float32[batch, 4]',
