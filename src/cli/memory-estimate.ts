@@ -87,10 +87,11 @@ function widthsOf(config: PretrainedConfig): Widths {
   return {
     hidden,
     heads,
-    layers: values.num_hidden_layers ?? 0,
+    // A decoder beside the encoder counts as so many layers more.
+    layers: (values.num_hidden_layers ?? 0) + (values.num_decoder_layers ?? values.decoder_layers ?? 0),
     keyValueHeads: values.num_key_value_heads ?? heads,
     headDim: values.head_dim ?? hidden / heads,
     intermediate: values.intermediate_size ?? values.n_inner ?? 4 * hidden,
-    gated: values.rms_norm_eps !== undefined,
+    gated: (config as { is_gated_act?: boolean }).is_gated_act ?? values.rms_norm_eps !== undefined,
   }
 }

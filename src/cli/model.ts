@@ -158,8 +158,9 @@ function numbered(count: number): string[] {
 
 /** How many classes the head that is saved with an adapter has; undefined where none is saved. */
 async function headRows(adapterFolder: string): Promise<number | undefined> {
-  const path = join(adapterFolder, 'adapter_model.safetensors')
-  if (!existsSync(path)) return undefined
+  const files = ['adapter_model.safetensors', 'model_head.safetensors'].map(file => join(adapterFolder, file))
+  const path = files.find(existsSync)
+  if (path === undefined) return undefined
   await using file = await SafetensorsFile.open(path)
   const name = file.names.find(key => /(^|\.)(classifier|score)\.weight$/.test(key))
   return name === undefined ? undefined : file.info(name).shape[0]

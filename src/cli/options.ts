@@ -101,9 +101,12 @@ export function withEngine(command: Command, batchSize?: number): Command {
     .option('--threads <n>', 'threads; by default one a processor', integer(1))
 }
 
-/** The task. */
-export function withTask(command: Command, { required }: { required: boolean }): Command {
-  const option = oneOf('--task <task>', 'what the model is for', TASKS)
+/** The task, one of those that can be trained unless `tasks` names others. */
+export function withTask(
+  command: Command,
+  { required, tasks = TASKS }: { required: boolean; tasks?: readonly string[] },
+): Command {
+  const option = oneOf('--task <task>', 'what the model is for', tasks)
   return command.addOption(required ? option.makeOptionMandatory() : option)
 }
 

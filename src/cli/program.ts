@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import {
   collect,
   integer,
+  names,
   number,
   withData,
   withDestination,
@@ -16,6 +17,7 @@ import {
   withTraining,
 } from './options.ts'
 import type { Output } from './output.ts'
+import { DESCRIBED_TASKS } from './task-names.ts'
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
 
@@ -98,12 +100,41 @@ export function createProgram({ output, signal }: Context): Command {
     await command.generateText(options, output(options), signal)
   })
 
+  const compare = program
+    .command('compare')
+    .description('train every method on one task and compare them; without --model, the embedded model')
+  compare.option('--model <model>', 'a model folder or hub id').option('--data <file>', 'training data')
+  withTask(compare, { required: false })
+  compare
+    .option('--methods <a,b,…>', 'the methods to compare; by default all', names)
+    .option('--rate <method=rate>', "a method's learning rate; may be repeated", collect, [])
+    .option('--set <method.option=value>', "a method's option, such as lora.r=8; may be repeated", collect, [])
+    .option('--eval-data <file>', 'a data file to test on')
+    .option('--eval-split <share>', 'keep this share (or number) of --data to test on', number({ above: 0 }))
+    .option('--retain <file>', 'what the base can: questions with answers, or text; shows what is forgotten')
+    .option('--epochs <n>', 'passes over the data', number({ above: 0 }), 3)
+    .option('--max-steps <n>', 'optimizer steps, in place of --epochs', integer(1))
+    .requiredOption('--output <folder>', 'the folder for compare.json, report.html and the adapters')
+  withEngine(compare, 16)
+  withData(compare, { task: 'any' })
+  withOutput(compare).action(async options => {
+    const command = await import('./commands/compare.ts')
+    await command.compare(options, output(options), signal)
+  })
+
+  const one = program.command('compare-method', { hidden: true }).description('one method of a comparison')
+  one.requiredOption('--folder <folder>', 'where its settings stand')
+  withOutput(one).action(async options => {
+    const command = await import('./commands/compare.ts')
+    await command.compareMethod(options, output(options), signal)
+  })
+
   const info = program
     .command('info')
     .description('count parameters, show targets and estimate memory; needs config.json only')
     .argument('<model>', 'a model folder or hub id')
   withMethod(info)
-  withTask(info, { required: false })
+  withTask(info, { required: false, tasks: DESCRIBED_TASKS })
   info
     .option('--labels <a,b,…>', 'the classes of --task seq_cls', text => text.split(','))
     .option('--sequence <tokens>', 'length of the examples, for the memory estimate', integer(1), 128)

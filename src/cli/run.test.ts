@@ -20,6 +20,12 @@ const QWEN = {
   torch_dtype: 'bfloat16',
 }
 
+const MT0_LARGE = {
+  architectures: ['MT5ForConditionalGeneration'],
+  ...{ model_type: 'mt5', d_model: 1024, d_kv: 64, d_ff: 2816, num_layers: 24, num_decoder_layers: 24, num_heads: 16 },
+  ...{ vocab_size: 250112, feed_forward_proj: 'gated-gelu', tie_word_embeddings: false, decoder_start_token_id: 0 },
+}
+
 const qwenFolder = () => temporaryFolder({ 'config.json': JSON.stringify(QWEN) })
 
 describe('wrong usage ends with exit code 2', () => {
@@ -78,6 +84,17 @@ describe('what succeeds ends with exit code 0', () => {
     expect(stdout.split('\n')).toContain(
       'trainable params: 3,686,400 || all params: 3,089,625,088 || trainable%: 0.1193',
     )
+  })
+
+  it("prints PEFT's exact line for mt0-large, whose output layer is its own, from its config.json alone", async () => {
+    const folder = await temporaryFolder({ 'config.json': JSON.stringify(MT0_LARGE) })
+    const line = 'trainable params: 2,359,296 || all params: 1,231,940,608 || trainable%: 0.1915'
+    for (const task of [[], ['--task', 'seq_2_seq_lm']]) {
+      const { code, stdout } = await peft(['info', folder, ...task])
+      expect(code).toBe(0)
+      expect(stdout.split('\n')).toContain(line)
+      expect(stdout).toContain('on q, v (144 modules)')
+    }
   })
 
   it('tells targets and an estimate of memory that follows the shape of the batch', async () => {

@@ -13,9 +13,9 @@ import {
   type PretrainedConfig,
 } from '../models/index.ts'
 import { UsageError } from './exit.ts'
-import { TASKS, type TaskOption } from './task-names.ts'
+import { type DescribedTaskOption, TASKS, type TaskOption } from './task-names.ts'
 
-export type { TaskOption } from './task-names.ts'
+export type { DescribedTaskOption, TaskOption } from './task-names.ts'
 
 /** The tasks that can be trained and evaluated, by PEFT's names. */
 export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM'
@@ -42,11 +42,25 @@ export function taskOptionOf(task: TrainableTask): TaskOption {
   return task === 'SEQ_CLS' ? 'seq_cls' : 'causal_lm'
 }
 
+/** PEFT's name of a task that a model can be described for. */
+export function describedTaskOf(option: DescribedTaskOption): ModelTask {
+  return option.toUpperCase() as ModelTask
+}
+
+/** How the classes of a task end. */
+const CLASS_ENDINGS: readonly [ending: RegExp, task: ModelTask][] = [
+  [/ForSequenceClassification$/, 'SEQ_CLS'],
+  [/(ForCausalLM|LMHeadModel)$/, 'CAUSAL_LM'],
+  [/ForConditionalGeneration$/, 'SEQ_2_SEQ_LM'],
+  [/ForMaskedLM$/, 'MASKED_LM'],
+  [/ForTokenClassification$/, 'TOKEN_CLS'],
+  [/ForQuestionAnswering$/, 'QUESTION_ANS'],
+  [/ForImageClassification$/, 'IMAGE_CLS'],
+]
+
 /** The task that a checkpoint was made for, as its architecture tells; undefined for a base model. */
-export function taskOfArchitecture({ architectures }: PretrainedConfig): TrainableTask | undefined {
-  if (architectures.some(name => name.endsWith('ForSequenceClassification'))) return 'SEQ_CLS'
-  if (architectures.some(name => /(ForCausalLM|LMHeadModel)$/.test(name))) return 'CAUSAL_LM'
-  return undefined
+export function taskOfArchitecture({ architectures }: PretrainedConfig): ModelTask | undefined {
+  return CLASS_ENDINGS.find(([ending]) => architectures.some(name => ending.test(name)))?.[1]
 }
 
 /** The first task that is known. Throws where none is, with the way out. */

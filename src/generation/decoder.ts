@@ -3,21 +3,35 @@ import type { TensorData } from '../runtime/index.ts'
 import { KeyValueStore, type StoredTensor } from './key-value-store.ts'
 import type { GenerationSettings } from './options.ts'
 import type { Program } from './programs.ts'
-import { VECTOR } from './trace.ts'
+import { type StepInputs, VECTOR } from './trace.ts'
 
 /** What a decoder is told. */
 export interface DecoderOptions
   extends Pick<GenerationSettings, 'maxNewTokens' | 'cacheBucket' | 'window' | 'maxPositions'> {
   padTokenId: number
+  /** What the inputs of a step are called. */
+  inputs: StepInputs
+  /** Inputs that are the same in every step. */
+  constants?: Readonly<Record<string, TensorData>>
   /** The tensors of the cache. */
   cache: readonly StoredTensor[]
+  /** What the cache holds before the prompts, the same for all rows. */
+  prelude?: FilledPositions
   /** The values of the parameters that vary. */
   parameters: TensorData
 }
 
+/** Positions whose keys and values are known. */
+export interface FilledPositions {
+  length: number
+  /** `[1, heads, length, width]` for each tensor of the cache, by its name. */
+  values: Readonly<Record<string, TensorData>>
+}
+
 /**
  * Feeds tokens and keeps their keys and values. Shorter prompts are filled up on the left, so that every row's next
- * token comes last; what is filled up, and what is not filled yet in the cache, is masked.
+ * token comes last; what is filled up, and what is not filled yet in the cache, is masked. A prelude stands in front of
+ * what is filled up, and positions go on behind it.
  */
 export class Decoder {
   readonly #program: Program
@@ -32,7 +46,14 @@ export class Decoder {
     this.#prompts = prompts
     this.#options = options
     this.#longest = Math.max(...prompts.map(prompt => prompt.length))
-    this.#store = new KeyValueStore(options.cache, prompts.length, bucketFor(this.#longest, options))
+    const { cache, prelude } = options
+    const first = prelude?.length ?? 0
+    this.#store = new KeyValueStore(cache, prompts.length, bucketFor(first + this.#longest, options))
+    if (!prelude) return
+    this.#store.append(
+      cache.map(({ name }) => repeated(prelude.values[name].data as Float32Array, prompts.length)),
+      first,
+    )
   }
 
   /** The logits that follow the prompts, one array a row. */
@@ -52,7 +73,8 @@ export class Decoder {
   }
 
   async #run(count: number, tokens: readonly number[]): Promise<Float32Array[]> {
-    const { cache, maxPositions, parameters } = this.#options
+    const { cache, constants, inputs, maxPositions, parameters, prelude } = this.#options
+    const first = prelude?.length ?? 0
     const batch = this.#prompts.length
     const { length, capacity } = this.#store
     const positions = new BigInt64Array(batch * count)
@@ -61,8 +83,9 @@ export class Decoder {
       const start = this.#longest - prompt.length
       const fill = (from: number, to: number) =>
         mask.fill(1n, row * (capacity + count) + from, row * (capacity + count) + to)
-      fill(start, length)
-      fill(capacity + Math.max(start - length, 0), capacity + count)
+      fill(0, first)
+      fill(Math.min(first + start, length), length)
+      fill(capacity + Math.max(first + start - length, 0), capacity + count)
       for (let i = 0; i < count; i++) {
         // Rows that have ended stay in the batch; their positions must only exist.
         positions[row * count + i] = BigInt(Math.min(Math.max(length + i - start, 0), maxPositions - 1))
@@ -70,9 +93,10 @@ export class Decoder {
     }
     const int64 = (data: BigInt64Array): TensorData => ({ dtype: 'int64', dims: [batch, data.length / batch], data })
     const { logits, ...added } = await this.#program.run({
-      input_ids: int64(BigInt64Array.from(tokens, BigInt)),
-      attention_mask: int64(mask),
-      position_ids: int64(positions),
+      [inputs.tokens]: int64(BigInt64Array.from(tokens, BigInt)),
+      [inputs.mask]: int64(mask),
+      [inputs.positions]: int64(positions),
+      ...constants,
       ...this.#store.feeds(),
       [VECTOR]: parameters,
     })
@@ -83,6 +107,13 @@ export class Decoder {
     const width = logits.data.length / batch
     return this.#prompts.map((_, row) => (logits.data as Float32Array).subarray(row * width, (row + 1) * width))
   }
+}
+
+/** The same values for each of `count` rows. */
+function repeated(values: Float32Array, count: number): Float32Array {
+  const rows = new Float32Array(values.length * count)
+  for (let row = 0; row < count; row++) rows.set(values, row * values.length)
+  return rows
 }
 
 /**

@@ -3,8 +3,9 @@ import type { FinishReason, GenerateOptions, GenerateResult, GenerativeModel, Pr
 import { Generation } from './generation.ts'
 
 /**
- * Continues prompts token by token: greedily, or by drawing with `doSample`. Which adapters are active is decided when
- * this is called, and so are their values: training during a long generation does not change it.
+ * Continues prompts token by token, or answers them where the model has an encoder: greedily, or by drawing with
+ * `doSample`. Which adapters are active is decided when this is called, and so are their values: training during a long
+ * generation does not change it.
  *
  * @param inputs the tokens of one prompt, or of several of any lengths
  * @throws when the model does not predict tokens, a prompt or option does not fit, or `signal` is aborted
@@ -27,6 +28,6 @@ export async function generate(
       await onToken?.(token, row)
     }
   }
-  const sequences = generation.prompts.map((prompt, row) => [...prompt, ...newTokens[row]])
+  const sequences = generation.beginnings.map((tokens, row) => [...tokens, ...newTokens[row]])
   return { sequences, newTokens, finishReasons }
 }

@@ -26,6 +26,12 @@ describe('GenerationConfig.fromPretrained', () => {
     })
   })
 
+  it('gives the tokens that a decoder behind an encoder begins and ends with', async () => {
+    const tokens = { decoder_start_token_id: 2, forced_bos_token_id: 0, forced_eos_token_id: 2 }
+    expect(await read(tokens)).toEqual({ decoderStartTokenId: 2, forcedBosTokenId: 0, forcedEosTokenId: 2 })
+    await expect(read({ forced_eos_token_id: [2, 3] })).rejects.toThrow(/"forced_eos_token_id" is \[2,3\]/)
+  })
+
   it('is empty where there is no file, and where it says nothing', async () => {
     expect(await GenerationConfig.fromPretrained(await temporaryFolder())).toEqual({})
     expect(await read({ num_beams: 1, top_k: null, eos_token_id: null })).toEqual({})

@@ -16,6 +16,15 @@ export type GenerationConfig = Pick<
   | 'repetitionPenalty'
   | 'eosTokenId'
   | 'padTokenId'
+  | 'decoderStartTokenId'
+  | 'forcedBosTokenId'
+  | 'forcedEosTokenId'
+>
+
+/** The special tokens among them. */
+export type GenerationTokens = Pick<
+  GenerationConfig,
+  'eosTokenId' | 'padTokenId' | 'decoderStartTokenId' | 'forcedBosTokenId' | 'forcedEosTokenId'
 >
 
 /** Settings that change what is generated and are not computed here, with the values that change nothing. */
@@ -38,8 +47,6 @@ const NEUTRAL: Record<string, readonly unknown[]> = {
   force_words_ids: [],
   suppress_tokens: [],
   begin_suppress_tokens: [],
-  forced_bos_token_id: [],
-  forced_eos_token_id: [],
   sequence_bias: [],
   exponential_decay_length_penalty: [],
   guidance_scale: [1],
@@ -82,9 +89,7 @@ export const GenerationConfig = {
 }
 
 /** The special tokens that generation_config.json in `folder` names. */
-export async function readGenerationConfig(
-  folder: string,
-): Promise<Pick<GenerationConfig, 'eosTokenId' | 'padTokenId'>> {
+export async function readGenerationConfig(folder: string): Promise<GenerationTokens> {
   const reader = await openFile(folder)
   return reader ? withoutNulls(readSpecialTokens(reader)) : {}
 }
@@ -92,7 +97,14 @@ export async function readGenerationConfig(
 function readSpecialTokens(reader: ConfigReader) {
   const none = { pad_token_id: null, bos_token_id: null, eos_token_id: null }
   const { eos_token_id, pad_token_id } = readTokenIds(reader, none)
-  return { eosTokenId: eos_token_id, padTokenId: pad_token_id }
+  const token = (key: string) => reader.optionalInteger(key, null, { min: 0 })
+  return {
+    eosTokenId: eos_token_id,
+    padTokenId: pad_token_id,
+    decoderStartTokenId: token('decoder_start_token_id'),
+    forcedBosTokenId: token('forced_bos_token_id'),
+    forcedEosTokenId: token('forced_eos_token_id'),
+  }
 }
 
 async function openFile(folder: string): Promise<ConfigReader | undefined> {

@@ -1,16 +1,18 @@
 /** @file One generation: from prompts to new tokens, step by step. */
+import { ParameterSnapshot } from '../models/fed-parameters.ts'
 import type { FinishReason, GenerateOptions, GenerativeModel, Prompts } from '../models/generator.ts'
+import type { TensorData } from '../runtime/index.ts'
 import { Random } from '../util/random.ts'
-import { Decoder } from './decoder.ts'
+import { Decoder, type FilledPositions } from './decoder.ts'
+import { encodePrompts } from './encoder.ts'
 import { forbid, penalizeRepetition } from './logits.ts'
 import { type SpecialTokens, specialTokens } from './model-files.ts'
 import { type GenerationSettings, resolveSettings } from './options.ts'
-import { ParameterSnapshot } from './parameter-snapshot.ts'
 import { acquireProgram } from './programs.ts'
 import { checkPrompts } from './prompts.ts'
 import { mostLikely, sample } from './sampling.ts'
 import { StopStringDetector } from './stop-strings.ts'
-import { type GenerationTrace, traceGeneration } from './trace.ts'
+import { ADAPTER_INDICES, type GenerationTrace, traceGeneration, VECTOR } from './trace.ts'
 
 /** A new token of one row. */
 export interface NewToken {
@@ -23,23 +25,45 @@ export interface NewToken {
 /** A generation that was asked for: options are checked and the model is traced at once, tokens come later. */
 export class Generation {
   readonly prompts: readonly (readonly number[])[]
+  /** What the decoder reads before the new tokens: the prompts, or behind an encoder the start. Known once steps run. */
+  beginnings: readonly (readonly number[])[]
   readonly #model: GenerativeModel
   readonly #settings: GenerationSettings
   readonly #trace: GenerationTrace
   readonly #values: ParameterSnapshot
+  readonly #encoderValues: ParameterSnapshot | undefined
+  readonly #preludeValues: ParameterSnapshot | undefined
+  /** Which adapter computes each row, where they differ. */
+  readonly #rows: Readonly<Record<string, TensorData>>
+  /** How many positions adapters take before every text. */
+  readonly #virtualTokens: number
 
   constructor(model: GenerativeModel, inputs: Prompts, options: GenerateOptions) {
-    if (model.task !== 'CAUSAL_LM') {
+    if (model.task !== 'CAUSAL_LM' && model.task !== 'SEQ_2_SEQ_LM') {
       throw new Error(
         `generate: the model is for ${model.task ?? 'a task of its own'} and does not predict tokens; ` +
-          'open it with AutoModelForCausalLM',
+          'open it with AutoModelForCausalLM or AutoModelForSeq2SeqLM',
       )
     }
+    if (model.task === 'CAUSAL_LM') refuseDecoderOptions(options)
     this.#model = model
-    this.#settings = resolveSettings(options, model.config)
-    this.prompts = checkPrompts(inputs, this.#settings)
-    this.#trace = traceGeneration(model)
-    this.#values = new ParameterSnapshot(this.#trace.parameters)
+    const rows = options.adapterNames && rowsOf(model, options.adapterNames)
+    this.#trace = traceGeneration(model, rows?.names)
+    const { parameters, encoder, prelude } = this.#trace
+    this.#virtualTokens = prelude?.length ?? 0
+    this.#settings = behind(resolveSettings(options, model.config), this.#virtualTokens)
+    this.prompts = checkPrompts(inputs, this.#settings, this.#virtualTokens)
+    this.beginnings = this.prompts
+    if (rows && rows.indices.data.length !== this.prompts.length) {
+      throw new Error(
+        `generate: adapterNames names an adapter for each prompt: got ${rows.indices.data.length} names for ${this.prompts.length} prompts`,
+      )
+    }
+    this.#rows = rows ? { [ADAPTER_INDICES]: rows.indices } : {}
+    this.#refuseWindow()
+    this.#values = new ParameterSnapshot(parameters)
+    this.#encoderValues = encoder && new ParameterSnapshot(encoder.parameters)
+    this.#preludeValues = prelude && new ParameterSnapshot(prelude.parameters)
   }
 
   /** The new tokens; one array a step, with those of the rows that have not ended. */
@@ -47,15 +71,24 @@ export class Generation {
     const settings = this.#settings
     settings.signal?.throwIfAborted()
     const tokens = await specialTokens(this.#model, settings)
-    const base = this.#model.getBaseModel?.() ?? this.#model
-    using program = await acquireProgram(base, this.#trace, settings)
-    const decoder = new Decoder(program, this.prompts, {
+    if (this.#trace.encoder) {
+      const start = decoderStart(tokens, this.#model)
+      this.beginnings = this.prompts.map(() => [start])
+    }
+    const constants = await this.#encode(tokens)
+    const prelude = await this.#fillPrelude()
+    using program = await acquireProgram(this.#base, this.#trace, settings)
+    const decoder = new Decoder(program, this.beginnings, {
       ...settings,
+      maxPositions: settings.maxPositions + this.#virtualTokens,
+      constants: { ...constants, ...this.#rows },
+      prelude,
       padTokenId: tokens.padTokenId,
+      inputs: this.#trace.inputs,
       cache: this.#trace.cache,
       parameters: await this.#values.read(),
     })
-    const rows = this.prompts.map((prompt, row) => new Row(prompt, row, settings, tokens))
+    const rows = this.beginnings.map((beginning, row) => new Row(beginning, row, settings, tokens))
     let logits = await decoder.prefill()
     while (true) {
       const step: NewToken[] = []
@@ -68,6 +101,72 @@ export class Generation {
       logits = await decoder.step(rows.map(row => row.last))
     }
   }
+
+  /** The model without adapters, with which compiled programs are kept. */
+  get #base(): object {
+    return this.#model.getBaseModel?.() ?? this.#model
+  }
+
+  /**
+   * A sliding window counts positions of the cache. Where it would hide virtual tokens, the padding between them and a
+   * shorter prompt would hide them too early.
+   */
+  #refuseWindow(): void {
+    const { window, maxNewTokens } = this.#settings
+    if (this.#virtualTokens === 0 || this.#trace.encoder) return
+    const lengths = new Set(this.prompts.map(prompt => prompt.length))
+    if (lengths.size === 1 || this.#virtualTokens + Math.max(...lengths) + maxNewTokens <= window) return
+    throw new Error(
+      `generate: the prompts have different lengths, behind ${this.#virtualTokens} virtual tokens of an adapter, in a ` +
+        `model with a sliding window of ${window} positions; generate for each prompt by itself`,
+    )
+  }
+
+  /** The keys and values of what stands before every text; undefined where there is nothing. */
+  async #fillPrelude(): Promise<FilledPositions | undefined> {
+    const { prelude } = this.#trace
+    if (!prelude) return undefined
+    // It runs once and is short: the engine need not keep the weights in a form of its own for it.
+    using program = await acquireProgram(this.#base, prelude, { ...this.#settings, mode: 'small' })
+    return { length: prelude.length, values: await program.run({ [VECTOR]: await this.#preludeValues!.read() }) }
+  }
+
+  /** What an encoder makes of the prompts; undefined for a model that has none. */
+  async #encode({ padTokenId }: SpecialTokens): Promise<Record<string, TensorData> | undefined> {
+    const { encoder } = this.#trace
+    if (!encoder) return undefined
+    using program = await acquireProgram(this.#base, encoder, this.#settings)
+    const parameters = await this.#encoderValues!.read()
+    return encodePrompts(program, this.prompts, { padTokenId, parameters, inputs: this.#rows })
+  }
+}
+
+/** The settings of texts behind virtual tokens, which take positions too. */
+function behind(settings: GenerationSettings, virtualTokens: number): GenerationSettings {
+  return { ...settings, maxPositions: settings.maxPositions - virtualTokens }
+}
+
+/** The adapters of rows that name them. */
+function rowsOf(model: GenerativeModel, names: readonly string[]) {
+  if (model.adapterRows) return model.adapterRows(names)
+  throw new Error('generate: adapterNames was given for a model without adapters; put some on it with getPeftModel')
+}
+
+/** Options that only the decoder behind an encoder has. */
+function refuseDecoderOptions({ decoderStartTokenId, forcedBosTokenId }: GenerateOptions): void {
+  for (const [name, value] of Object.entries({ decoderStartTokenId, forcedBosTokenId })) {
+    if (value === undefined || value === null) continue
+    throw new Error(
+      `generate: ${name} is ${value}, but the model has no encoder: its texts begin with their prompts; leave it out`,
+    )
+  }
+}
+
+function decoderStart({ decoderStartTokenId }: SpecialTokens, { config }: GenerativeModel): number {
+  if (decoderStartTokenId !== null) return decoderStartTokenId
+  throw new Error(
+    `generate: ${config.label} has no "decoder_start_token_id", which the decoder reads first; give decoderStartTokenId`,
+  )
 }
 
 /** One text on its way. */
@@ -81,16 +180,16 @@ class Row {
   readonly #seen: Set<number>
   readonly #random: Random
   readonly #stop: StopStringDetector | undefined
-  /** How many tokens there are, the prompt's included. */
+  /** How many tokens the decoder has to read, those of the beginning included. */
   #length: number
   #added = 0
 
-  constructor(prompt: readonly number[], index: number, settings: GenerationSettings, tokens: SpecialTokens) {
+  constructor(beginning: readonly number[], index: number, settings: GenerationSettings, tokens: SpecialTokens) {
     const { seed, stopStrings, tokenizer } = settings
     this.#settings = settings
     this.#tokens = tokens
-    this.#seen = new Set(prompt)
-    this.#length = prompt.length
+    this.#seen = new Set(beginning)
+    this.#length = beginning.length
     // A row draws the same whether or not others end before it.
     this.#random = new Random(seed).fork(`row ${index}`)
     this.#stop = stopStrings.length ? new StopStringDetector(stopStrings, tokenizer!) : undefined
@@ -99,9 +198,10 @@ class Row {
   /** Chooses the next token by `logits`, which are changed. */
   next(logits: Float32Array): Omit<NewToken, 'row'> {
     const settings = this.#settings
+    const forced = this.#forced()
     if (settings.repetitionPenalty !== 1) penalizeRepetition(logits, this.#seen, settings.repetitionPenalty)
     if (this.#added < settings.minNewTokens) forbid(logits, this.#tokens.eosTokenIds)
-    const token = settings.doSample ? sample(logits, settings, this.#random) : mostLikely(logits)
+    const token = forced ?? (settings.doSample ? sample(logits, settings, this.#random) : mostLikely(logits))
     this.last = token
     this.#seen.add(token)
     this.#length++
@@ -109,6 +209,13 @@ class Row {
     const finished = this.#reason(token)
     this.finished = finished !== undefined
     return { token, finished }
+  }
+
+  /** The token that must come now, whatever the model says. */
+  #forced(): number | null {
+    const { forcedBosTokenId, forcedEosTokenId } = this.#tokens
+    const isLast = this.#added === this.#settings.maxNewTokens - 1
+    return (this.#added === 0 ? forcedBosTokenId : null) ?? (isLast ? forcedEosTokenId : null)
   }
 
   #reason(token: number): FinishReason | undefined {

@@ -1,26 +1,43 @@
 /** @file What lies beside a model and matters to generation: its special tokens and its tokenizer. */
 import { AutoTokenizer } from '../data/index.ts'
-import type { GenerateOptions, GenerativeModel, TokenDecoder } from '../models/generator.ts'
-import { readGenerationConfig } from './generation-config.ts'
+import type { GenerativeModel, TokenDecoder } from '../models/generator.ts'
+import type { PretrainedConfig, Seq2SeqTokenIds } from '../models/index.ts'
+import { type GenerationTokens, readGenerationConfig } from './generation-config.ts'
 
-/** The tokens that end a text, and the one that rows are filled up with. */
+/** The tokens that begin and end a text, and the one that rows are filled up with. */
 export interface SpecialTokens {
   eosTokenIds: readonly number[]
   padTokenId: number
+  /** What a decoder behind an encoder reads first. */
+  decoderStartTokenId: number | null
+  /** The first new token behind an encoder, whatever is predicted. */
+  forcedBosTokenId: number | null
+  /** The last token of the longest text, whatever is predicted. */
+  forcedEosTokenId: number | null
 }
 
 /** As asked for, else as generation_config.json beside the model says, else the configuration. */
 export async function specialTokens(
   model: GenerativeModel,
-  options: Pick<GenerateOptions, 'eosTokenId' | 'padTokenId'> & { vocabSize: number },
+  options: GenerationTokens & { vocabSize: number },
 ): Promise<SpecialTokens> {
-  const { config } = model
+  const config = model.config as PretrainedConfig & Partial<Seq2SeqTokenIds>
+  const behindEncoder = model.task === 'SEQ_2_SEQ_LM'
   const folder = folderOf(model)
-  const file = options.eosTokenId === undefined && folder ? await readGenerationConfig(folder) : undefined
-  const eos = options.eosTokenId === undefined ? (file?.eosTokenId ?? config.eos_token_id) : options.eosTokenId
+  const file = folder ? await readGenerationConfig(folder) : {}
+  const choose = <T>(asked: T | undefined, inFile: T | undefined, inConfig: T | undefined): T | null =>
+    asked === undefined ? (inFile ?? inConfig ?? null) : asked
   const pad = options.padTokenId ?? config.pad_token_id ?? 0
-  // Published configurations hold numbers outside the vocabulary, such as -1; any token serves where it is masked.
-  return { eosTokenIds: [eos ?? []].flat(), padTokenId: pad >= 0 && pad < options.vocabSize ? pad : 0 }
+  return {
+    eosTokenIds: [choose(options.eosTokenId, file.eosTokenId, config.eos_token_id) ?? []].flat(),
+    // Published configurations hold numbers outside the vocabulary, such as -1; any token serves where it is masked.
+    padTokenId: pad >= 0 && pad < options.vocabSize ? pad : 0,
+    decoderStartTokenId: choose(options.decoderStartTokenId, file.decoderStartTokenId, config.decoder_start_token_id),
+    forcedBosTokenId: behindEncoder
+      ? choose(options.forcedBosTokenId, file.forcedBosTokenId, config.forced_bos_token_id)
+      : null,
+    forcedEosTokenId: choose(options.forcedEosTokenId, file.forcedEosTokenId, config.forced_eos_token_id),
+  }
 }
 
 const tokenizers = new Map<string, Promise<TokenDecoder>>()

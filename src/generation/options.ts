@@ -15,9 +15,13 @@ const NAMES: Record<keyof GenerateOptions, true> = {
   seed: true,
   eosTokenId: true,
   padTokenId: true,
+  decoderStartTokenId: true,
+  forcedBosTokenId: true,
+  forcedEosTokenId: true,
   stopStrings: true,
   tokenizer: true,
   signal: true,
+  adapterNames: true,
   onToken: true,
   engine: true,
   mode: true,
@@ -27,6 +31,9 @@ const NAMES: Record<keyof GenerateOptions, true> = {
 
 /** What only matters when tokens are drawn. */
 const SAMPLING = ['temperature', 'topK', 'topP', 'seed'] as const
+
+/** Options that are tokens. */
+const TOKENS = ['eosTokenId', 'padTokenId', 'decoderStartTokenId', 'forcedBosTokenId', 'forcedEosTokenId'] as const
 
 /** Options with their defaults, and what the configuration limits. */
 export interface GenerationSettings extends Omit<GenerateOptions, 'stopStrings' | 'onToken'> {
@@ -72,10 +79,10 @@ export function resolveSettings(options: GenerateOptions, config: PretrainedConf
   check('cacheBucket', cacheBucket, isWhole(cacheBucket, 1), 'a whole number of at least 1')
   const seeded = options.seed === undefined || Number.isFinite(options.seed)
   check('seed', options.seed, seeded, 'a number')
-  for (const id of [options.eosTokenId ?? [], options.padTokenId ?? []].flat()) {
-    const isToken = isWhole(id, 0) && id < vocabSize
-    const name = id === options.padTokenId ? 'padTokenId' : 'eosTokenId'
-    check(name, id, isToken, `a token of the vocabulary, 0 to ${vocabSize - 1}`)
+  for (const name of TOKENS) {
+    for (const id of [options[name] ?? []].flat()) {
+      check(name, id, isWhole(id, 0) && id < vocabSize, `a token of the vocabulary, 0 to ${vocabSize - 1}`)
+    }
   }
   for (const text of stopStrings) {
     check('stopStrings', text, typeof text === 'string' && text !== '', 'texts of at least one character')

@@ -1,7 +1,7 @@
 /** @file Compiled generations, kept with the model that they were made of. */
 import { pushSlices } from '../graph/index.ts'
 import { type CompileOptions, defaultEngine, type Engine, type Executable, type TensorData } from '../runtime/index.ts'
-import type { GenerationTrace } from './trace.ts'
+import type { TracedProgram } from './trace.ts'
 
 /** How many compiled generations a model keeps: each holds the weights in the engine's own form. */
 const KEPT = 4
@@ -38,7 +38,7 @@ let nextEngineId = 0
  *
  * @param base the model without adapters; what is compiled lives as long as it does, or until it is released
  */
-export async function acquireProgram(base: object, trace: GenerationTrace, options: ProgramOptions): Promise<Program> {
+export async function acquireProgram(base: object, trace: TracedProgram, options: ProgramOptions): Promise<Program> {
   const { mode, threads } = options
   const engine = options.engine ?? (await defaultEngine())
   let shelf = shelves.get(base)
@@ -69,11 +69,7 @@ export async function acquireProgram(base: object, trace: GenerationTrace, optio
   }
 }
 
-async function compileTrace(
-  { outputs }: GenerationTrace,
-  engine: Engine,
-  options: CompileOptions,
-): Promise<Executable> {
+async function compileTrace({ outputs }: TracedProgram, engine: Engine, options: CompileOptions): Promise<Executable> {
   // Of the last layer only the last position is read, which matters for long prompts.
   const optimized = pushSlices(Object.values(outputs))
   const names = Object.keys(outputs)

@@ -5,11 +5,13 @@ import type { GenerationSettings } from './options.ts'
 /**
  * The prompts as rows of token numbers.
  *
+ * @param virtualTokens how many positions stand before every prompt; `maxPositions` is what they leave
  * @throws when there is none, one is empty or too long, or something in it is no token of the vocabulary
  */
 export function checkPrompts(
   inputs: Prompts,
   { vocabSize, maxPositions }: Pick<GenerationSettings, 'vocabSize' | 'maxPositions'>,
+  virtualTokens = 0,
 ): number[][] {
   if (!Array.isArray(inputs)) {
     throw new Error(
@@ -28,7 +30,8 @@ export function checkPrompts(
     }
     if (row.length > maxPositions) {
       throw new Error(
-        `generate: ${name} has ${row.length} tokens, the model was made for ${maxPositions} (max_position_embeddings); ` +
+        `generate: ${name} has ${row.length} tokens, the model was made for ${maxPositions + virtualTokens} ` +
+          `(max_position_embeddings)${virtualTokens ? `, of which an adapter's virtual tokens take ${virtualTokens}` : ''}; ` +
           'shorten it',
       )
     }

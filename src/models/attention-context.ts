@@ -47,7 +47,7 @@ export abstract class AttentionModule extends Module {
 }
 
 /** What an architecture decides about its attention. */
-export interface ContextAttentionOptions extends Pick<AttentionOptions, 'scale' | 'dropout'> {
+export interface ContextAttentionOptions extends Pick<AttentionOptions, 'scale' | 'softcap' | 'dropout'> {
   /** Added to the scores of prefixes, past and new keys, broadcast to `[batch, heads, queries, all keys]`. */
   bias?: Tensor
 }

@@ -1,17 +1,70 @@
 /** @file The Auto classes: a model of the right architecture for a folder, a hub id or a configuration. */
+
+import { ALBERT_MODELS } from './albert/index.ts'
+import { BART_MODELS } from './bart/index.ts'
 import { BERT_MODELS } from './bert/index.ts'
+import { BLOOM_MODELS } from './bloom/index.ts'
 import { AutoConfig, type PretrainedConfig } from './config.ts'
+import { DEBERTA_V2_MODELS } from './deberta-v2/index.ts'
+import { DINOV2_MODELS } from './dinov2/index.ts'
+import { DISTILBERT_MODELS } from './distilbert/index.ts'
+import { ELECTRA_MODELS } from './electra/index.ts'
+import { FALCON_MODELS } from './falcon/index.ts'
+import { GEMMA_MODELS } from './gemma/index.ts'
+import { GEMMA2_MODELS } from './gemma2/index.ts'
+import { GEMMA3_MODELS } from './gemma3/index.ts'
+import { GPT_NEOX_MODELS } from './gpt-neox/index.ts'
 import { GPT2_MODELS } from './gpt2/index.ts'
 import type { ModelTask } from './inputs.ts'
 import { LLAMA_MODELS } from './llama/index.ts'
+import { MISTRAL_MODELS } from './mistral/index.ts'
+import { MIXTRAL_MODELS } from './mixtral/index.ts'
+import { MT5_MODELS } from './mt5/index.ts'
+import { OLMO2_MODELS } from './olmo2/index.ts'
+import { OPT_MODELS } from './opt/index.ts'
+import { PHI_MODELS } from './phi/index.ts'
+import { PHI3_MODELS } from './phi3/index.ts'
 import type { FromPretrainedOptions, PreTrainedModel } from './pretrained-model.ts'
 import { QWEN2_MODELS } from './qwen2/index.ts'
+import { QWEN3_MODELS } from './qwen3/index.ts'
+import { QWEN3_MOE_MODELS } from './qwen3-moe/index.ts'
 import { findModelClass, registerModel } from './registry.ts'
+import { ROBERTA_MODELS } from './roberta/index.ts'
+import { SMOLLM3_MODELS } from './smollm3/index.ts'
+import { T5_MODELS } from './t5/index.ts'
+import { VIT_MODELS } from './vit/index.ts'
+import { XLM_ROBERTA_MODELS } from './xlm-roberta/index.ts'
 
+registerModel('albert', ALBERT_MODELS)
+registerModel('bart', BART_MODELS)
 registerModel('bert', BERT_MODELS)
+registerModel('bloom', BLOOM_MODELS)
+registerModel('deberta-v2', DEBERTA_V2_MODELS)
+registerModel('dinov2', DINOV2_MODELS)
+registerModel('distilbert', DISTILBERT_MODELS)
+registerModel('electra', ELECTRA_MODELS)
+registerModel('falcon', FALCON_MODELS)
+registerModel('gemma', GEMMA_MODELS)
+registerModel('gemma2', GEMMA2_MODELS)
+registerModel('gemma3_text', GEMMA3_MODELS)
 registerModel('gpt2', GPT2_MODELS)
+registerModel('gpt_neox', GPT_NEOX_MODELS)
 registerModel('llama', LLAMA_MODELS)
+registerModel('mistral', MISTRAL_MODELS)
+registerModel('mixtral', MIXTRAL_MODELS)
+registerModel('mt5', MT5_MODELS)
+registerModel('olmo2', OLMO2_MODELS)
+registerModel('opt', OPT_MODELS)
+registerModel('phi', PHI_MODELS)
+registerModel('phi3', PHI3_MODELS)
 registerModel('qwen2', QWEN2_MODELS)
+registerModel('qwen3', QWEN3_MODELS)
+registerModel('qwen3_moe', QWEN3_MOE_MODELS)
+registerModel('roberta', ROBERTA_MODELS)
+registerModel('smollm3', SMOLLM3_MODELS)
+registerModel('t5', T5_MODELS)
+registerModel('vit', VIT_MODELS)
+registerModel('xlm-roberta', XLM_ROBERTA_MODELS)
 
 /** What every Auto class offers. */
 export interface AutoModelClass {

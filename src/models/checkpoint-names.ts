@@ -1,4 +1,5 @@
 /** @file Which tensor of a checkpoint belongs to which parameter: base models in head models and back, and old names. */
+import type { JoinedTensor, TensorReader } from '../weights/index.ts'
 import type { PreTrainedModel } from './pretrained-model.ts'
 
 /** The tensors of a checkpoint, told apart. */
@@ -32,4 +33,49 @@ export function matchNames(model: PreTrainedModel, tensors: readonly string[]): 
     else unexpected.push(key)
   }
   return { keyOf, unexpected }
+}
+
+/**
+ * The parameters of `model` that the checkpoint holds in several tensors, such as the experts of a layer, by the names
+ * that the joined tensors get. Throws where a part is missing or has another shape than the others.
+ */
+export function findJoined(model: PreTrainedModel, checkpoint: TensorReader): Map<string, JoinedTensor> {
+  const found = new Map<string, string[]>()
+  for (const key of checkpoint.names) {
+    const part = model.partOf(model.currentName(key))
+    if (!part) continue
+    const parts = found.get(part.name) ?? []
+    parts[part.index] = key
+    found.set(part.name, parts)
+  }
+  const parameters = new Map(model.parameterSlots())
+  return new Map([...found].map(([name, parts]) => [name, join(name, parts, parameters.get(name)?.shape, checkpoint)]))
+}
+
+function join(
+  name: string,
+  parts: readonly string[],
+  wanted: readonly number[] | undefined,
+  checkpoint: TensorReader,
+): JoinedTensor {
+  const first = checkpoint.info(parts.find(Boolean)!)
+  const missing = Array.from<string | undefined>(parts).indexOf(undefined)
+  if (missing >= 0) {
+    throw new Error(
+      `${first.path}: "${name}" is stored in ${parts.length} parts, of which number ${missing} is missing; ` +
+        'take the whole checkpoint',
+    )
+  }
+  for (const part of parts) {
+    const { path, shape, dtype } = checkpoint.info(part)
+    if (shape.join() === first.shape.join() && dtype === first.dtype) continue
+    throw new Error(
+      `${path}: tensor "${part}" is ${dtype} [${shape.join(', ')}], expected ${first.dtype} ` +
+        `[${first.shape.join(', ')}] as the other parts of "${name}"`,
+    )
+  }
+  const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
+  const fits = wanted && size(wanted) === parts.length * size(first.shape) && wanted.at(-1) === first.shape.at(-1)
+  const shape = fits ? wanted : [parts.length, ...first.shape]
+  return { name, parts, shape, dtype: first.dtype, path: first.path }
 }

@@ -9,6 +9,8 @@ import {
   type RunOptions,
   type TensorData,
 } from '../runtime/index.ts'
+import { FedParameters } from './fed-parameters.ts'
+import { signatureOf } from './signature.ts'
 
 /** Inputs of a function: their element types and shapes, in which names stand for lengths that vary. */
 export type InputSpecs = Readonly<Record<string, { dtype: DType; shape: Shape }>>
@@ -26,62 +28,126 @@ export interface FunctionOptions extends CompileOptions {
   /** What compiles and runs; by default one engine for the whole process. */
   engine?: Engine
   /**
-   * The parameters whose values are read at each run. By default those that are trainable and in memory; all others
-   * are constants, with the values they have when the function is compiled.
+   * The parameters whose values are read at each run. By default those that are trainable and in memory. Of adapters
+   * those that take part are read in any case. All others are constants, with the values they have when the function is
+   * compiled.
    */
   parameters?: Iterable<readonly [string, Parameter]>
 }
 
-/** The name of the input that carries the parameters. */
+/** The name of the input that carries the parameters that were named. */
 const VECTOR = 'parameters'
+/** The name of the input that carries the other parameters that vary. */
+const VALUES = 'values'
 
-/** What a function computes, given its symbolic inputs; `vector` holds the parameters that vary. */
+/** How many forms of a function are kept compiled: each holds the constants in the engine's own form. */
+const KEPT = 16
+/** How many traces are kept: they are small, but they hold on to the parameters they read. */
+const KEPT_TRACES = 128
+
+/** What a function computes, given its symbolic inputs; `vector` holds the parameters that were named. */
 export type Build = (graph: Graph, inputs: SymbolicInputs, vector: ParameterVector) => Readonly<Record<string, Tensor>>
 
-/** A traced function: compiled once for each form of its inputs. */
+/**
+ * A module that computes now this, now that: one with adapters. What was compiled follows it: it is traced again when
+ * the variant is another, and compiled again only when the trace is another.
+ */
+export interface SwitchableModule {
+  /** Equal as long as the module computes the same function of its inputs and of its parameters' values. */
+  variant(): string
+}
+
+/** The variant of a module; the empty string for one that always computes the same. */
+export function variantOf(module: object): string {
+  return (module as Partial<SwitchableModule>).variant?.() ?? ''
+}
+
+/** How {@link TracedFunction} is made. */
+export interface TracedOptions extends FunctionOptions {
+  /** The module that is traced, whose variant is followed. */
+  module?: object
+}
+
+/** A trace: the executable that it runs on, and what that is fed. */
+interface Trace {
+  signature: string
+  fed: FedParameters
+}
+
+/** A traced function: compiled once for each form of its inputs and each form of the computation. */
 export class TracedFunction {
   readonly vector: ParameterVector
   readonly #build: Build
-  readonly #options: FunctionOptions
+  readonly #options: TracedOptions
+  /** By the form of the inputs and the variant; those used last at the end. */
+  readonly #traces = new Map<string, Trace>()
+  /** By the signature of the trace; those used last at the end. */
   readonly #compiled = new Map<string, Promise<Executable>>()
 
-  constructor(vector: ParameterVector, build: Build, options: FunctionOptions) {
+  constructor(vector: ParameterVector, build: Build, options: TracedOptions) {
     this.vector = vector
     this.#build = build
     this.#options = options
   }
 
-  /** Runs the function on data. */
+  /** Runs the function on data. What it computes, and with which values, is decided when this is called. */
   async run(
     batch: Readonly<Record<string, TensorData>>,
     options: RunOptions = {},
   ): Promise<Record<string, TensorData>> {
     options.signal?.throwIfAborted()
-    const executable = await this.#executable(batch)
+    const { executable, fed } = this.#prepare(batch)
+    const values = fed.snapshot()
+    const ready = await executable
+    const feeds = { ...batch, [VALUES]: await values.read(), [VECTOR]: this.#vectorData() }
+    return ready.run(feeds, options)
+  }
+
+  #vectorData(): TensorData {
     const { data } = this.vector
-    const feeds = { ...batch, [VECTOR]: { dtype: 'float32' as const, dims: [data.length], data } }
-    return executable.run(feeds, options)
+    return { dtype: 'float32' as const, dims: [data.length], data }
   }
 
-  #executable(batch: Readonly<Record<string, TensorData>>): Promise<Executable> {
-    const { inputs } = this.#options
+  #prepare(batch: Readonly<Record<string, TensorData>>): { executable: Promise<Executable>; fed: FedParameters } {
+    const { inputs, module } = this.#options
     const specs = inputs ? declared(inputs, batch) : inferred(batch)
-    const key = JSON.stringify(specs)
-    let executable = this.#compiled.get(key)
-    if (!executable) {
-      executable = this.#compile(specs)
-      this.#compiled.set(key, executable)
-      executable.catch(() => this.#compiled.delete(key))
+    const form = JSON.stringify(specs)
+    const key = `${module ? variantOf(module) : ''} ${form}`
+    const trace = this.#traces.get(key)
+    // What was taken for a constant because it lay in a file may have been read and changed since.
+    if (trace && !trace.fed.unloaded.some(parameter => parameter.isLoaded)) {
+      touch(this.#traces, key, trace, KEPT_TRACES)
+      const executable = this.#compiled.get(trace.signature)
+      if (executable) {
+        touch(this.#compiled, trace.signature, executable, KEPT, free)
+        return { executable, fed: trace.fed }
+      }
     }
-    return executable
+    const { outputs, fed } = this.#trace(specs)
+    // Only what follows a module can have several traces of one form.
+    const signature = module && isSwitchable(module) ? `${form} ${signatureOf(outputs)}` : form
+    touch(this.#traces, key, { signature, fed }, KEPT_TRACES)
+    let executable = this.#compiled.get(signature)
+    if (!executable) {
+      executable = this.#compile(outputs)
+      executable.catch(() => this.#compiled.delete(signature))
+    }
+    touch(this.#compiled, signature, executable, KEPT, free)
+    return { executable, fed }
   }
 
-  async #compile(specs: InputSpecs): Promise<Executable> {
+  #trace(specs: InputSpecs): { outputs: Readonly<Record<string, Tensor>>; fed: FedParameters } {
     const graph = new Graph()
     const inputs: SymbolicInputs = {}
     for (const [name, { dtype, shape }] of Object.entries(specs)) inputs[name] = graph.input(name, dtype, shape)
     this.vector.bind(graph, graph.input(VECTOR, 'float32', [this.vector.size]))
-    const outputs = graph.trace(() => this.#build(graph, inputs, this.vector))
+    const { module, parameters } = this.#options
+    const followsAll = module !== undefined && isSwitchable(module) && parameters === undefined
+    const fed = new FedParameters(graph, VALUES, ({ varies, isSwitchable }) => isSwitchable || (followsAll && varies))
+    return { outputs: graph.trace(() => this.#build(graph, inputs, this.vector)), fed }
+  }
+
+  async #compile(outputs: Readonly<Record<string, Tensor>>): Promise<Executable> {
     const engine = this.#options.engine ?? (await defaultEngine())
     return engine.compile(outputs, this.#options)
   }
@@ -90,12 +156,31 @@ export class TracedFunction {
   async dispose(): Promise<void> {
     const executables = [...this.#compiled.values()]
     this.#compiled.clear()
+    this.#traces.clear()
     for (const executable of executables) await (await executable).dispose()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
   }
+}
+
+const isSwitchable = (module: object) => typeof (module as Partial<SwitchableModule>).variant === 'function'
+
+/** Puts an entry at the end of a map, and drops the first ones where there are too many. */
+function touch<T>(map: Map<string, T>, key: string, value: T, limit: number, drop?: (value: T) => void): void {
+  map.delete(key)
+  map.set(key, value)
+  for (const [first, old] of map) {
+    if (map.size <= limit) return
+    map.delete(first)
+    drop?.(old)
+  }
+}
+
+/** The engine works in order: a run under way ends first. */
+const free = (executable: Promise<Executable>) => {
+  executable.then(ready => ready.dispose()).catch(() => undefined)
 }
 
 /** The declared inputs that the batch has, in their declared order. */
@@ -121,8 +206,9 @@ function inferred(batch: Readonly<Record<string, TensorData>>): InputSpecs {
   )
 }
 
-/** The parameters whose values can change between runs. */
+/** The parameters that train and are at hand. Those of adapters are found by the trace, without going through them all. */
 export function varyingParameters(module: Module): [string, Parameter][] {
+  if (isSwitchable(module)) return []
   return [...module.namedParameters()].filter(([, parameter]) => parameter.varies && isAtHand(parameter))
 }
 
@@ -135,7 +221,9 @@ export interface CompiledFunction extends AsyncDisposable {
 }
 
 /**
- * Makes a function on data of a function on symbolic tensors, without gradients and without dropout.
+ * Makes a function on data of a function on symbolic tensors, without gradients and without dropout. With adapters it
+ * computes what the model computes when it is called: after a switch to an adapter of the same shapes nothing is
+ * compiled.
  *
  * @example
  * const predict = await compile(net, (net, { x }) => ({ y: net.forward(x) }))
@@ -147,7 +235,7 @@ export async function compile<M extends Module>(
   options: FunctionOptions = {},
 ): Promise<CompiledFunction> {
   const vector = await ParameterVector.load(options.parameters ?? varyingParameters(module))
-  const traced = new TracedFunction(vector, (_, inputs) => compute(module, inputs), options)
+  const traced = new TracedFunction(vector, (_, inputs) => compute(module, inputs), { ...options, module })
   return asFunction(traced, (batch: Readonly<Record<string, TensorData>>, run?: RunOptions) => traced.run(batch, run))
 }
 

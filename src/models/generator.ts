@@ -1,6 +1,6 @@
 /** @file The place where generation is plugged in: what models offer as `generate` and `stream`, and who does it. */
-import type { Module, Parameter } from '../nn/index.ts'
-import type { CompileOptions, Engine } from '../runtime/index.ts'
+import type { KeyValues, Module, Parameter } from '../nn/index.ts'
+import type { CompileOptions, Engine, TensorData } from '../runtime/index.ts'
 import type { PretrainedConfig } from './config.ts'
 import type { ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
 
@@ -35,8 +35,17 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
    * says, else the configuration.
    */
   eosTokenId?: number | readonly number[] | null
-  /** What shorter prompts of a batch are filled with on the left. It is masked and has no effect on the result. */
+  /**
+   * What shorter prompts of a batch are filled with: on the left, for an encoder on the right. It is masked and has no
+   * effect on the result.
+   */
   padTokenId?: number
+  /** What the decoder of a model with an encoder reads first; the files say it, as for `eosTokenId`. */
+  decoderStartTokenId?: number
+  /** The first new token of a model with an encoder, whatever it predicts; the files say it; `null` for none. */
+  forcedBosTokenId?: number | null
+  /** The new token at `maxNewTokens`, whatever the model predicts; the files say it; `null` for none. */
+  forcedEosTokenId?: number | null
   /** A text ends when one of these appears in it; it stays part of the result. Needs `tokenizer`. */
   stopStrings?: string | readonly string[]
   /** Turns tokens into text, for `stopStrings` and `stream`. */
@@ -45,6 +54,11 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
   signal?: AbortSignal
   /** Called with each new token and the row that it belongs to; generation waits for a promise that it returns. */
   onToken?: (token: number, row: number) => void | Promise<void>
+  /**
+   * The adapter of each prompt, `__base__` for the base model: all in one run, whichever adapters are active. By default
+   * the active ones for all.
+   */
+  adapterNames?: readonly string[]
   /** What compiles and runs; by default one engine for the whole process. */
   engine?: Engine
   /** The keys and values of earlier tokens are kept in buffers that grow by this many positions (64). */
@@ -67,7 +81,10 @@ export type FinishReason = 'eos' | 'stop_string' | 'length' | 'context_length'
 
 /** What `generate` gives; one entry a prompt. */
 export interface GenerateResult {
-  /** The prompts with the new tokens after them. Rows end where their text ended: nothing is filled up. */
+  /**
+   * The prompts with the new tokens after them; of a model with an encoder the decoder's tokens alone, its start first.
+   * Rows end where their text ended: nothing is filled up.
+   */
   sequences: number[][]
   /** The new tokens alone, the end-of-text token included. */
   newTokens: number[][]
@@ -82,10 +99,15 @@ export interface GenerativeModel {
   readonly nameOrPath?: string
   forward(inputs: ModelInputs): ModelOutput
   namedParameters(): Iterable<[string, Parameter]>
-  /** The parameters whose values vary between runs, for models with adapters. */
-  adapterParameters?(): [string, Parameter][]
   /** The model below the adapters. */
   getBaseModel?(): Module
+  /** The adapters that rows name, and the input `adapter_indices` that counts them; for models with adapters. */
+  adapterRows?(rows: readonly string[]): { indices: TensorData; names: readonly string[] }
+  /**
+   * The keys and values of what stands before every text (virtual tokens), `[1, heads, length, width]` for each layer;
+   * none where there is nothing. Traced.
+   */
+  prelude?(): readonly KeyValues[]
 }
 
 /** Does what `generate` and `stream` of every model promise. */

@@ -45,6 +45,7 @@ export const MODEL_FILES: readonly string[] = [
   'config.json',
   'generation_config.json',
   'adapter_config.json',
+  'head_config.json',
   '*.safetensors',
   '*.safetensors.index.json',
   'tokenizer.json',

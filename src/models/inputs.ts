@@ -54,6 +54,8 @@ export interface ModelInputs {
   pixel_values?: Tensor
   /** int64 `[batch]`, which adapter computes each row: 0 the base model, i the i-th adapter. Models with adapters only. */
   adapter_indices?: Tensor
+  /** The adapters that `adapter_indices` counts; by default all that the model has. */
+  adapter_names?: readonly string[]
   /** Keys and values of earlier positions; the new ones are left in it. */
   cache?: KeyValueCache
   /** Compute the logits of this many last positions only. */
@@ -114,6 +116,11 @@ export function graphOfInputs(inputs: ModelInputs): Graph {
 export function defaultPositions(graph: Graph, past: Dim, sequence: Dim): Tensor {
   const total = addDims(past, sequence)
   return unsqueeze(slice(range(graph, total), 0, past, total), [0])
+}
+
+/** The positions that were given, else those behind the cache: int64 `[batch or 1, sequence]`. */
+export function positionsOf(inputs: ModelInputs, sequence: Dim): Tensor {
+  return inputs.position_ids ?? defaultPositions(graphOfInputs(inputs), inputs.cache?.length ?? 0, sequence)
 }
 
 /** Refuses a sequence that is known to be longer than a table of learned positions. */

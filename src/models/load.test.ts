@@ -147,7 +147,67 @@ describe('loading', () => {
     const model = await BertModel.fromPretrained(folder, { conversionCacheDir: await temporaryFolder() })
     const { source } = model.embeddings.word_embeddings.weight
     expect(source.dtype).toBe('F32')
-    expect((await model.pooler.dense.bias!.read())[1]).toBeCloseTo([...model.namedParameters()].length - 1, 1)
+    expect((await model.pooler!.dense.bias!.read())[1]).toBeCloseTo([...model.namedParameters()].length - 1, 1)
+  })
+
+  describe('experts', () => {
+    const MIXTRAL = { ...LLAMA, model_type: 'mixtral', num_local_experts: 2, tie_word_embeddings: false }
+
+    /** The tensors of a model as published: each expert apart, numbered by their place. */
+    const published = () =>
+      entries(causal(MIXTRAL)).flatMap((entry): MemoryEntry[] => {
+        const old = (name: string) => entry.name.replace('.mlp.', '.block_sparse_moe.').replace(/experts\..*$/, name)
+        if (entry.name.endsWith('gate_up_proj')) {
+          return [0, 1].flatMap(e => [1, 3].map((w, i) => tensor(old(`experts.${e}.w${w}.weight`), [6, 4], 2 * e + i)))
+        }
+        if (!entry.name.endsWith('down_proj')) return [{ ...entry, name: old(entry.name) }]
+        return [0, 1].map(e => tensor(old(`experts.${e}.w2.weight`), [4, 6], 10 + e))
+      })
+
+    it('that are stored apart are put together, once for all later calls', async () => {
+      const folder = await checkpoint(MIXTRAL, published())
+      const conversionCacheDir = await temporaryFolder()
+      const { warnings, onWarning } = listener()
+      const open = async () => {
+        const model = await AutoModelForCausalLM.fromPretrained(folder, { onWarning, conversionCacheDir })
+        return new Map(model.namedParameters())
+      }
+      const parameters = await open()
+      expect(warnings).toEqual([])
+      const both = await parameters.get('model.layers.0.mlp.experts.gate_up_proj')!.read()
+      expect([0, 24, 48, 72].map(at => both[at])).toEqual([0, 1, 2, 3])
+      const down = await parameters.get('model.layers.0.mlp.experts.down_proj')!.read()
+      expect([down[0], down[24]]).toEqual([10, 11])
+      const again = await open()
+      const pathOf = (map: typeof again) => map.get('lm_head.weight')!.source
+      expect(pathOf(again)).toEqual(pathOf(parameters))
+    })
+
+    it('are refused where one is missing or of another shape', async () => {
+      const without = published().filter(({ name }) => !name.endsWith('experts.0.w3.weight'))
+      const folder = await checkpoint(MIXTRAL, without)
+      await expect(AutoModelForCausalLM.fromPretrained(folder)).rejects.toThrow(
+        /experts\.gate_up_proj" is stored in 4 parts, of which number 1 is missing/,
+      )
+      const odd = published().map(entry => (entry.name.endsWith('1.w2.weight') ? tensor(entry.name, [6, 4]) : entry))
+      await expect(AutoModelForCausalLM.fromPretrained(await checkpoint(MIXTRAL, odd))).rejects.toThrow(
+        /experts\.1\.w2\.weight" is F32 \[6, 4\], expected F32 \[4, 6\]/,
+      )
+    })
+
+    it('come back as they were saved', async () => {
+      const conversionCacheDir = await temporaryFolder()
+      const model = await AutoModelForCausalLM.fromPretrained(await checkpoint(MIXTRAL, published()), {
+        conversionCacheDir,
+      })
+      const folder = await temporaryFolder()
+      await model.savePretrained(folder)
+      const { warnings, onWarning } = listener()
+      const again = await AutoModelForCausalLM.fromPretrained(folder, { onWarning })
+      expect(warnings).toEqual([])
+      const values = (from: PreTrainedModel) => Promise.all(from.parameters().map(parameter => parameter.read()))
+      expect(await values(again)).toEqual(await values(model))
+    })
   })
 
   it('starts a head of another size anew only when told so', async () => {

@@ -1,8 +1,8 @@
 /** @file Loading a checkpoint into a model: every parameter gets its place in a file. Node only. */
 import type { Parameter } from '../nn/index.ts'
 import { didYouMean } from '../util/nearest.ts'
-import { Checkpoint, convertedToFloat32, isFloatDtype } from '../weights/index.ts'
-import { matchNames } from './checkpoint-names.ts'
+import { Checkpoint, convertedToFloat32, isFloatDtype, type TensorInfo } from '../weights/index.ts'
+import { findJoined, matchNames } from './checkpoint-names.ts'
 import { AutoConfig, type ConfigOverrides, type PretrainedConfig } from './config.ts'
 import { resolveModelFolder } from './hub.ts'
 import type { FromPretrainedOptions, ModelClass, PreTrainedModel } from './pretrained-model.ts'
@@ -34,11 +34,15 @@ export async function loadPretrained<T extends PreTrainedModel>(
   const model = modelClass.fromConfig(config)
   model.nameOrPath = folderOrHubId
   await using checkpoint = await Checkpoint.open(folder)
-  const { keyOf, unexpected } = matchNames(model, checkpoint.names)
+  const joined = findJoined(model, checkpoint)
+  const parts = new Set([...joined.values()].flatMap(tensor => tensor.parts))
+  const names = [...checkpoint.names.filter(name => !parts.has(name)), ...joined.keys()]
+  const { keyOf, unexpected } = matchNames(model, names)
   await untieDifferentCopies(model, keyOf, checkpoint, warn)
-  const assignments = assign(model, keyOf, checkpoint, ignoreMismatchedSizes)
+  const infoOf = (key: string) => joined.get(key) ?? checkpoint.info(key)
+  const assignments = assign(model, keyOf, checkpoint, infoOf, ignoreMismatchedSizes)
 
-  const floats = await convertedToFloat32(checkpoint, { cacheDir: conversionCacheDir })
+  const floats = await convertedToFloat32(checkpoint, { cacheDir: conversionCacheDir, joined: [...joined.values()] })
   try {
     for (const { parameter, key } of assignments) parameter.source = floats.source(key)
   } finally {
@@ -75,6 +79,7 @@ function assign(
   model: PreTrainedModel,
   keyOf: ReadonlyMap<string, string>,
   checkpoint: Checkpoint,
+  infoOf: (key: string) => Pick<TensorInfo, 'shape' | 'dtype' | 'path'>,
   ignoreMismatchedSizes: boolean,
 ): { parameter: Parameter; key: string }[] {
   const keys = new Map<Parameter, { name: string; key: string }>()
@@ -85,7 +90,7 @@ function assign(
   if (keys.size === 0) throw new Error(explainNothingFits(model, checkpoint))
   const result: { parameter: Parameter; key: string }[] = []
   for (const [parameter, { name, key }] of keys) {
-    const { shape, dtype, path } = checkpoint.info(key)
+    const { shape, dtype, path } = infoOf(key)
     if (shape.join() !== parameter.shape.join()) {
       if (ignoreMismatchedSizes) continue
       throw new Error(

@@ -24,6 +24,14 @@ export interface FromPretrainedOptions extends Omit<ResolveOptions, 'allowPatter
   onWarning?: (message: string) => void
 }
 
+/** The place of a tensor in a parameter that holds several, one behind the other. */
+export interface TensorPart {
+  /** The parameter's name. */
+  name: string
+  /** The position, counted from 0. */
+  index: number
+}
+
 /** A class of models, as `fromPretrained` and the registry need it. */
 export interface ModelClass<T extends PreTrainedModel = PreTrainedModel> {
   readonly name: string
@@ -100,7 +108,12 @@ export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> exten
 
   /** The name that a tensor of an old checkpoint has today. */
   currentName(name: string): string {
-    return name
+    return this.baseModel === this ? name : this.baseModel.currentName(name)
+  }
+
+  /** Where a tensor of a checkpoint belongs when its parameter holds several; `name` is its current one. */
+  partOf(name: string): TensorPart | undefined {
+    return this.baseModel === this ? undefined : this.baseModel.partOf(name)
   }
 
   /** The inputs that the model takes as tensors, by name. */

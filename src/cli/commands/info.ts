@@ -7,13 +7,13 @@ import { UsageError } from '../exit.ts'
 import { formatBytes, formatCount } from '../format.ts'
 import { estimateMemory } from '../memory-estimate.ts'
 import type { Output } from '../output.ts'
-import { AUTO_CLASSES, type TaskOption, taskOfArchitecture, taskTypeOf } from '../task.ts'
+import { AUTO_CLASSES, type DescribedTaskOption, describedTaskOf, taskOfArchitecture } from '../task.ts'
 import { checkMethod, countParameters, type TunedModel, trainableLine, tune } from '../tuning.ts'
 
 /** The options of `peft info`. */
 export interface InfoOptions {
   method: string
-  task?: TaskOption
+  task?: DescribedTaskOption
   set: string[]
   labels?: string[]
   batchSize: number
@@ -21,6 +21,9 @@ export interface InfoOptions {
   mode: 'fast' | 'small'
   seed: number
 }
+
+/** The tasks whose models give scores over their vocabulary. */
+const OVER_VOCABULARY: readonly ModelTask[] = ['CAUSAL_LM', 'SEQ_2_SEQ_LM', 'MASKED_LM']
 
 /** Prints what a model is, and what a method would train of it. Only config.json is read. */
 export async function info(name: string, options: InfoOptions, output: Output): Promise<void> {
@@ -30,7 +33,7 @@ export async function info(name: string, options: InfoOptions, output: Output): 
   const config = options.labels ? given.with({ id2label: options.labels }) : given
   for (const warning of config.warnings) output.warn(`${config.label}: ${warning}`)
   const task: ModelTask =
-    (options.task && taskTypeOf(options.task)) ?? taskOfArchitecture(config) ?? 'FEATURE_EXTRACTION'
+    (options.task && describedTaskOf(options.task)) ?? taskOfArchitecture(config) ?? 'FEATURE_EXTRACTION'
   if (options.labels && task !== 'SEQ_CLS') throw new UsageError('--labels belongs to --task seq_cls')
   const base = AUTO_CLASSES[task].fromConfig(config)
   const all = base.numParameters()
@@ -43,7 +46,7 @@ export async function info(name: string, options: InfoOptions, output: Output): 
     sequence,
     mode,
     full: options.method === 'full',
-    overVocabulary: task === 'CAUSAL_LM',
+    overVocabulary: OVER_VOCABULARY.includes(task),
   })
   const { bold, dim } = output.style
   output.result(
@@ -90,6 +93,8 @@ const SETTINGS = [
   'hidden_size',
   'intermediate_size',
   'num_hidden_layers',
+  'num_decoder_layers',
+  'decoder_layers',
   'num_attention_heads',
   'num_key_value_heads',
   'vocab_size',

@@ -1,7 +1,7 @@
 /** @file `peft merge`. */
 import { IGNORE_INDEX } from '../../data/index.ts'
 import { compile } from '../../models/function.ts'
-import type { PreTrainedModel } from '../../models/index.ts'
+import type { PreTrainedModel, TextConfig } from '../../models/index.ts'
 import { type MergedParameter, PeftModel } from '../../peft/index.ts'
 import { floats, tensorData } from '../../runtime/index.ts'
 import { OutputFolder } from '../../training/output-folder.ts'
@@ -93,7 +93,7 @@ async function compareScores(before: TunedModel, after: PreTrainedModel) {
 }
 
 async function scoresOf(model: TunedModel): Promise<Float32Array> {
-  const { vocab_size, pad_token_id } = model.config
+  const { vocab_size, pad_token_id } = model.config as TextConfig
   const random = new Random(0)
   const ids = Array.from({ length: PROBE_ROWS }, () =>
     Array.from({ length: PROBE_LENGTH }, () => {

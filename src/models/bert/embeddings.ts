@@ -13,16 +13,18 @@ export class BertEmbeddings extends Module {
   LayerNorm: LayerNorm
   dropout: Dropout
 
-  constructor(config: BertFamilyConfig) {
+  /** @param width the width of the embeddings, where it is not that of the layers */
+  constructor(config: BertFamilyConfig, width: number = config.hidden_size) {
     super()
-    const { hidden_size, initializer_range } = config
+    const { initializer_range } = config
     const init = embeddingInit(initializer_range)
-    this.word_embeddings = new Embedding(config.vocab_size, hidden_size, {
+    this.word_embeddings = new Embedding(config.vocab_size, width, {
       init: embeddingInit(initializer_range, config.pad_token_id),
+      paddingIndex: config.pad_token_id,
     })
-    this.position_embeddings = new Embedding(config.max_position_embeddings, hidden_size, { init })
-    this.token_type_embeddings = new Embedding(config.type_vocab_size, hidden_size, { init })
-    this.LayerNorm = new LayerNorm(hidden_size, { eps: config.layer_norm_eps })
+    this.position_embeddings = new Embedding(config.max_position_embeddings, width, { init })
+    this.token_type_embeddings = new Embedding(config.type_vocab_size, width, { init })
+    this.LayerNorm = new LayerNorm(width, { eps: config.layer_norm_eps })
     this.dropout = new Dropout(config.hidden_dropout_prob)
   }
 

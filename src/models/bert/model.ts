@@ -78,8 +78,13 @@ export class BertModel<C extends BertFamilyConfig = BertConfig> extends EncoderP
     return this.embeddings.word_embeddings
   }
 
+  /** What the first layer reads, `[batch, sequence, hidden]`. */
+  protected embed(inputs: ModelInputs): Tensor {
+    return this.embeddings.forward(inputs, inputs.cache?.length ?? 0)
+  }
+
   forward(inputs: ModelInputs): ModelOutput {
-    const states = this.encoder.forward(this.embeddings.forward(inputs, inputs.cache?.length ?? 0), inputs)
+    const states = this.encoder.forward(this.embed(inputs), inputs)
     const last = states.at(-1)!
     return { last_hidden_state: last, pooler_output: this.pooler?.forward(last), hidden_states: states }
   }

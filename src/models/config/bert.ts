@@ -40,6 +40,16 @@ export interface BertConfig extends BertFamilyConfig {
 /** In what the defaults of BERT's family differ. */
 export interface BertDefaults extends TokenIds {
   readonly vocab_size: number
+  /** 768 unless told. */
+  readonly hidden_size?: number
+  /** 12 unless told. */
+  readonly num_attention_heads?: number
+  /** 3072 unless told. */
+  readonly intermediate_size?: number
+  /** `gelu` unless told. */
+  readonly hidden_act?: 'gelu_new'
+  /** The rate of every dropout; 0.1 unless told. */
+  readonly dropout?: number
 }
 
 /** Reads a BERT configuration; absent keys are those of bert-base-uncased. */
@@ -48,19 +58,20 @@ export function parseBertConfig(reader: ConfigReader): BertFields {
 }
 
 /** Reads the configuration of an architecture that says the same things as BERT. */
-export function readBertFields(reader: ConfigReader, { vocab_size: vocabulary, ...tokens }: BertDefaults): BertFields {
-  const vocab_size = reader.integer('vocab_size', vocabulary)
+export function readBertFields(reader: ConfigReader, defaults: BertDefaults): BertFields {
+  const { pad_token_id, bos_token_id, eos_token_id, dropout = 0.1 } = defaults
+  const vocab_size = reader.integer('vocab_size', defaults.vocab_size)
   const fields = {
-    ...readTokenIds(reader, tokens, vocab_size),
+    ...readTokenIds(reader, { pad_token_id, bos_token_id, eos_token_id }, vocab_size),
     vocab_size,
     tie_word_embeddings: reader.boolean('tie_word_embeddings', true),
-    hidden_size: reader.integer('hidden_size', 768),
+    hidden_size: reader.integer('hidden_size', defaults.hidden_size ?? 768),
     num_hidden_layers: reader.integer('num_hidden_layers', 12),
-    num_attention_heads: reader.integer('num_attention_heads', 12),
-    intermediate_size: reader.integer('intermediate_size', 3072),
-    hidden_act: reader.activation('hidden_act', 'gelu'),
-    hidden_dropout_prob: reader.probability('hidden_dropout_prob', 0.1),
-    attention_probs_dropout_prob: reader.probability('attention_probs_dropout_prob', 0.1),
+    num_attention_heads: reader.integer('num_attention_heads', defaults.num_attention_heads ?? 12),
+    intermediate_size: reader.integer('intermediate_size', defaults.intermediate_size ?? 3072),
+    hidden_act: reader.activation('hidden_act', defaults.hidden_act ?? 'gelu'),
+    hidden_dropout_prob: reader.probability('hidden_dropout_prob', dropout),
+    attention_probs_dropout_prob: reader.probability('attention_probs_dropout_prob', dropout),
     max_position_embeddings: reader.integer('max_position_embeddings', 512),
     type_vocab_size: reader.integer('type_vocab_size', 2),
     initializer_range: reader.number('initializer_range', 0.02, { min: 0 }),

@@ -83,6 +83,22 @@ export function readRopeParameters(
   return Object.freeze(rope) as unknown as RopeParameters
 }
 
+/**
+ * As {@link readRopeParameters} for an architecture that turns a share of each head: the share is under `shareKey` at top
+ * level unless the object has it.
+ */
+export function readPartialRope(
+  reader: ConfigReader,
+  maxPositionEmbeddings: number,
+  { share, shareKey = 'partial_rotary_factor', thetaKey }: { share: number; shareKey?: string; thetaKey?: string },
+): RopeParameters {
+  const range = { min: Number.MIN_VALUE }
+  const given = reader.optionalNumber(shareKey, null, { ...range, max: 1 })
+  const theta = thetaKey ? reader.optionalNumber(thetaKey, null, range) : null
+  const rope = readRopeParameters(reader, maxPositionEmbeddings, theta ?? undefined)
+  return Object.freeze({ partial_rotary_factor: given ?? share, ...rope })
+}
+
 function checkType(reader: ConfigReader, key: string, rope: JsonObject): RopeType {
   const types = Object.keys(REQUIRED_KEYS)
   const value = rope.rope_type

@@ -33,8 +33,11 @@ export abstract class EncoderPreTrainedModel<C extends ModelConfig = ModelConfig
   }
 
   override inputSpecs(): Record<string, InputSpec> {
-    if (!('type_vocab_size' in this.config)) return super.inputSpecs()
-    return { ...super.inputSpecs(), token_type_ids: { dtype: 'int64', shape: ['batch', 'sequence'], optional: true } }
+    const specs = super.inputSpecs()
+    const { type_vocab_size, embedding_size } = this.config as { type_vocab_size?: number; embedding_size?: number }
+    if (type_vocab_size) specs.token_type_ids = { dtype: 'int64', shape: ['batch', 'sequence'], optional: true }
+    if (embedding_size) specs.inputs_embeds = { ...specs.inputs_embeds, shape: ['batch', 'sequence', embedding_size] }
+    return specs
   }
 }
 

@@ -1,15 +1,5 @@
 /** @file An encoder that finds the span of a text which answers a question. */
-import {
-  add,
-  crossEntropy,
-  dimValue,
-  less,
-  maximum,
-  mul,
-  select,
-  type Tensor,
-  where,
-} from '../../graph/index.ts'
+import { add, crossEntropy, dimValue, less, maximum, mul, select, type Tensor, where } from '../../graph/index.ts'
 import { Dropout, type Linear } from '../../nn/index.ts'
 import { createLinear } from '../init.ts'
 import type { ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'

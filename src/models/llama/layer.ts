@@ -1,20 +1,11 @@
 /** @file One layer of Llama: grouped attention with rotary positions and a gated feed-forward network. */
 import { mul, type Tensor } from '../../graph/index.ts'
-import {
-  type Activation,
-  getActivation,
-  type Linear,
-  Module,
-  mergeHeads,
-  Residual,
-  RMSNorm,
-  splitHeads,
-} from '../../nn/index.ts'
-import { type AttentionContext, AttentionModule, cachedAttention } from '../attention-context.ts'
+import { type Activation, getActivation, type Linear, Module, Residual, RMSNorm, splitHeads } from '../../nn/index.ts'
+import type { AttentionContext } from '../attention-context.ts'
 import type { RopeParameters } from '../config.ts'
+import { DecoderAttention, type Projections } from '../decoder/attention.ts'
 import { createLinear } from '../init.ts'
 import type { TextConfig } from '../pretrained-model.ts'
-import { applyRotary } from '../rope.ts'
 
 /** What the configurations of Llama's family have in common. */
 export interface LlamaFamilyConfig extends TextConfig {
@@ -28,6 +19,8 @@ export interface LlamaFamilyConfig extends TextConfig {
   readonly rms_norm_eps: number
   readonly rope_parameters: RopeParameters
   readonly attention_dropout: number
+  /** Whether the output layer is the embedding matrix. */
+  readonly tie_word_embeddings: boolean
 }
 
 /** In what the layers of the family differ. */
@@ -43,9 +36,7 @@ export interface LlamaLayerOptions {
 }
 
 /** Llama's attention. */
-export class LlamaAttention extends AttentionModule {
-  readonly numHeads: number
-  readonly attentionDropout: number
+export class LlamaAttention extends DecoderAttention {
   q_proj: Linear
   k_proj: Linear
   v_proj: Linear
@@ -53,23 +44,28 @@ export class LlamaAttention extends AttentionModule {
 
   constructor(config: LlamaFamilyConfig, options: LlamaLayerOptions) {
     const { hidden_size: hidden, head_dim: width, initializer_range: range } = config
-    super({ role: 'decoder', numKeyValueHeads: config.num_key_value_heads, headWidth: width })
-    this.numHeads = config.num_attention_heads
-    this.attentionDropout = config.attention_dropout
+    super({
+      numHeads: config.num_attention_heads,
+      numKeyValueHeads: config.num_key_value_heads,
+      headWidth: width,
+      dropout: config.attention_dropout,
+    })
     this.q_proj = createLinear(hidden, this.numHeads * width, range, options.inputBias)
     this.k_proj = createLinear(hidden, this.numKeyValueHeads * width, range, options.inputBias)
     this.v_proj = createLinear(hidden, this.numKeyValueHeads * width, range, options.inputBias)
     this.o_proj = createLinear(this.numHeads * width, hidden, range, options.outputBias)
   }
 
-  /** @param hidden `[batch, sequence, hidden]` @returns the same shape */
-  forward(hidden: Tensor, context: AttentionContext): Tensor {
-    const rotary = context.rotary!
-    const query = applyRotary(splitHeads(this.q_proj.forward(hidden), this.numHeads), rotary)
-    const key = applyRotary(splitHeads(this.k_proj.forward(hidden), this.numKeyValueHeads), rotary)
-    const value = splitHeads(this.v_proj.forward(hidden), this.numKeyValueHeads)
-    const result = cachedAttention(query, key, value, context, { dropout: this.attentionDropout })
-    return this.o_proj.forward(mergeHeads(result))
+  protected project(hidden: Tensor): Projections {
+    return {
+      query: splitHeads(this.q_proj.forward(hidden), this.numHeads),
+      key: splitHeads(this.k_proj.forward(hidden), this.numKeyValueHeads),
+      value: splitHeads(this.v_proj.forward(hidden), this.numKeyValueHeads),
+    }
+  }
+
+  protected combine(heads: Tensor): Tensor {
+    return this.o_proj.forward(heads)
   }
 }
 
@@ -94,25 +90,45 @@ export class LlamaMLP extends Module {
   }
 }
 
-/** A layer of Llama. */
-export class LlamaDecoderLayer extends Module {
+/** A feed-forward network: a module from hidden states to hidden states. */
+export interface FeedForward extends Module {
+  forward(hidden: Tensor): Tensor
+}
+
+/** A layer of Llama. Kindred architectures override how its parts are made. */
+export class LlamaDecoderLayer<C extends LlamaFamilyConfig = LlamaFamilyConfig> extends Module {
   readonly window: number | undefined
-  self_attn: LlamaAttention
-  mlp: LlamaMLP
+  self_attn: DecoderAttention
+  mlp: FeedForward
   input_layernorm: RMSNorm
   post_attention_layernorm: RMSNorm
   attention_residual: Residual
   mlp_residual: Residual
 
-  constructor(config: LlamaFamilyConfig, options: LlamaLayerOptions) {
+  constructor(config: C, options: LlamaLayerOptions) {
     super()
     this.window = options.window
-    this.self_attn = new LlamaAttention(config, options)
-    this.mlp = new LlamaMLP(config, options)
-    this.input_layernorm = new RMSNorm(config.hidden_size, { eps: config.rms_norm_eps })
-    this.post_attention_layernorm = new RMSNorm(config.hidden_size, { eps: config.rms_norm_eps })
+    this.self_attn = this.createAttention(config, options)
+    this.mlp = this.createMLP(config, options)
+    this.input_layernorm = this.createNorm(config)
+    this.post_attention_layernorm = this.createNorm(config)
     this.attention_residual = new Residual('attention', config.hidden_size)
     this.mlp_residual = new Residual('feedForward', config.hidden_size)
+  }
+
+  /** Builds the attention. */
+  protected createAttention(config: C, options: LlamaLayerOptions): DecoderAttention {
+    return new LlamaAttention(config, options)
+  }
+
+  /** Builds the feed-forward network. */
+  protected createMLP(config: C, options: LlamaLayerOptions): FeedForward {
+    return new LlamaMLP(config, options)
+  }
+
+  /** Builds a normalisation. */
+  protected createNorm(config: C): RMSNorm {
+    return new RMSNorm(config.hidden_size, { eps: config.rms_norm_eps })
   }
 
   /** @param hidden `[batch, sequence, hidden]` @returns the same shape */

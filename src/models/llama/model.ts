@@ -1,68 +1,58 @@
 /** @file Llama (arXiv 2302.13971): the decoder without a head. Kindred architectures override what differs. */
-import {
-  addDims,
-  type Dim,
-  type Graph,
-  greater,
-  minimum,
-  range,
-  slice,
-  sub,
-  type Tensor,
-  unsqueeze,
-} from '../../graph/index.ts'
-import { additiveMask, causalMask, Embedding, type Module, ModuleList, RMSNorm } from '../../nn/index.ts'
+import type { Tensor } from '../../graph/index.ts'
+import { Embedding, type Module, ModuleList, RMSNorm } from '../../nn/index.ts'
 import type { LlamaConfig } from '../config.ts'
+import { type DecoderLayer, DecoderPreTrainedModel, runLayers } from '../decoder/index.ts'
 import { embeddingInit } from '../init.ts'
-import {
-  defaultPositions,
-  embedTokens,
-  graphOfInputs,
-  type ModelInputs,
-  type ModelOutput,
-  type ModelTask,
-} from '../inputs.ts'
-import { PreTrainedModel } from '../pretrained-model.ts'
-import { rotaryTable } from '../rope.ts'
+import { embedTokens, type ModelInputs, type ModelOutput, type ModelTask, positionsOf } from '../inputs.ts'
+import { type RotaryTable, rotaryTable } from '../rope.ts'
 import { LlamaDecoderLayer, type LlamaFamilyConfig, type LlamaLayerOptions } from './layer.ts'
 
-const IGNORED = [/(^|\.)rotary_emb\.inv_freq$/]
-
-/** What the models of Llama's family have in common. */
-export abstract class LlamaPreTrainedModel<C extends LlamaFamilyConfig = LlamaConfig> extends PreTrainedModel<C> {
+/** The bare decoder. */
+export class LlamaModel<C extends LlamaFamilyConfig = LlamaConfig> extends DecoderPreTrainedModel<C> {
   static override readonly modelType: string = 'llama'
 
-  get baseModelPrefix(): string {
-    return 'model'
-  }
-
-  get ignoredTensors(): readonly RegExp[] {
-    return IGNORED
-  }
-}
-
-/** The bare decoder. */
-export class LlamaModel<C extends LlamaFamilyConfig = LlamaConfig> extends LlamaPreTrainedModel<C> {
   embed_tokens: Embedding
-  layers: ModuleList<LlamaDecoderLayer>
+  layers: ModuleList<DecoderLayer>
   norm: RMSNorm
 
   constructor(config: C) {
     super(config)
-    this.embed_tokens = new Embedding(config.vocab_size, config.hidden_size, {
-      init: embeddingInit(config.initializer_range, config.pad_token_id),
-    })
-    const layers = Array.from({ length: config.num_hidden_layers }, (_, i) => {
-      return new LlamaDecoderLayer(config, this.layerOptions(config, i))
-    })
+    this.embed_tokens = this.createEmbedding(config)
+    const layers = Array.from({ length: config.num_hidden_layers }, (_, i) => this.createLayer(config, i))
     this.layers = new ModuleList(layers)
-    this.norm = new RMSNorm(config.hidden_size, { eps: config.rms_norm_eps })
+    this.norm = this.createNorm(config)
+  }
+
+  /** Builds the table of tokens. */
+  protected createEmbedding(config: C): Embedding {
+    return new Embedding(config.vocab_size, config.hidden_size, {
+      init: embeddingInit(config.initializer_range, config.pad_token_id),
+      paddingIndex: config.pad_token_id,
+    })
+  }
+
+  /** Builds layer `index`. */
+  protected createLayer(config: C, index: number): DecoderLayer {
+    return new LlamaDecoderLayer(config, this.layerOptions(config, index))
   }
 
   /** What is special about layer `index`. */
   protected layerOptions(config: C, _index: number): LlamaLayerOptions {
     const { attention_bias, mlp_bias } = config as unknown as LlamaConfig
     return { inputBias: attention_bias, outputBias: attention_bias, mlpBias: mlp_bias }
+  }
+
+  /** Builds the last normalisation. */
+  protected createNorm(config: C): RMSNorm {
+    return new RMSNorm(config.hidden_size, { eps: config.rms_norm_eps })
+  }
+
+  /** The angles of `positions` (int64 `[batch or 1, sequence]`) in each layer; undefined where a layer turns nothing. */
+  protected rotaryTables(positions: Tensor): (layer: number) => RotaryTable | undefined {
+    const { rope_parameters: parameters, head_dim: width, max_position_embeddings: maxPositions } = this.config
+    const table = rotaryTable(positions, { parameters, width, maxPositions })
+    return () => table
   }
 
   get task(): ModelTask {
@@ -74,36 +64,10 @@ export class LlamaModel<C extends LlamaFamilyConfig = LlamaConfig> extends Llama
   }
 
   forward(inputs: ModelInputs): ModelOutput {
-    const { config } = this
-    const { cache } = inputs
-    const graph = graphOfInputs(inputs)
     const hidden = embedTokens(this.embed_tokens, inputs)
-    const sequence = hidden.shape[1]
-    const past = cache?.length ?? 0
-    const rotary = rotaryTable(inputs.position_ids ?? defaultPositions(graph, past, sequence), {
-      parameters: config.rope_parameters,
-      width: config.head_dim,
-      maxPositions: config.max_position_embeddings,
-    })
-    const full = causalMask(graph, sequence, past, inputs.attention_mask)
-    const windows = new Map<number | undefined, Tensor>([[undefined, full]])
-    const states = [hidden]
-    for (const layer of this.layers) {
-      const { window } = layer
-      if (window !== undefined && !windows.has(window)) {
-        windows.set(window, minimum(full, windowMask(graph, sequence, past, window)))
-      }
-      states.push(layer.forward(states.at(-1)!, { layer: states.length - 1, mask: windows.get(window), rotary, cache }))
-    }
+    const rotary = this.rotaryTables(positionsOf(inputs, hidden.shape[1]))
+    const states = runLayers(this.layers, hidden, inputs, { rotary })
     const last = this.norm.forward(states.at(-1)!)
     return { last_hidden_state: last, hidden_states: [...states.slice(0, -1), last] }
   }
-}
-
-/** Hides the keys that lie `window` positions back or more; additive, `[1, 1, queries, past + queries]`. */
-function windowMask(graph: Graph, queries: Dim, past: Dim, window: number): Tensor {
-  const total = addDims(past, queries)
-  const positions = range(graph, total)
-  const oldest = sub(unsqueeze(slice(positions, 0, past, total), [1]), window)
-  return additiveMask(unsqueeze(greater(unsqueeze(positions, [0]), oldest), [0, 1]))
 }

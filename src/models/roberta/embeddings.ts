@@ -11,6 +11,7 @@ import {
   mul,
   type Tensor,
 } from '../../graph/index.ts'
+import { Embedding } from '../../nn/index.ts'
 import { BertEmbeddings } from '../bert/embeddings.ts'
 import type { RobertaFamilyConfig } from '../config.ts'
 import { embeddingInit } from '../init.ts'
@@ -23,7 +24,10 @@ export class RobertaEmbeddings extends BertEmbeddings {
   constructor(config: RobertaFamilyConfig) {
     super(config)
     this.paddingIndex = config.pad_token_id
-    this.position_embeddings.weight.init = embeddingInit(config.initializer_range, config.pad_token_id)
+    this.position_embeddings = new Embedding(config.max_position_embeddings, config.hidden_size, {
+      init: embeddingInit(config.initializer_range, config.pad_token_id),
+      paddingIndex: config.pad_token_id,
+    })
   }
 
   /** Tokens are counted, padding is not; embeddings that were given are taken for tokens, all of them. */

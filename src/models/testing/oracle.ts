@@ -5,10 +5,23 @@ import { describe } from 'vitest'
 import { oracleCase, skippable } from '../../../test/shared.ts'
 import { floats, type TensorData } from '../../runtime/index.ts'
 import { asTypedArray, parseSafetensors, toFloat32 } from '../../weights/index.ts'
+import {
+  AutoModel,
+  type AutoModelClass,
+  AutoModelForCausalLM,
+  AutoModelForImageClassification,
+  AutoModelForMaskedLM,
+  AutoModelForQuestionAnswering,
+  AutoModelForSeq2SeqLM,
+  AutoModelForSequenceClassification,
+  AutoModelForTokenClassification,
+} from '../index.ts'
 
 /** What golden.json of a model says. */
 export interface Golden {
   cls: string
+  /** What the model does: `causal`, `seqcls` and others. */
+  kind: string
   parameters: number
   atol: number
   rtol: number
@@ -17,19 +30,69 @@ export interface Golden {
 
 /** The reference models that are computed here, with the class of each. */
 export const ORACLE_MODELS = [
+  'albert-seqcls',
+  'bart-seq2seq',
   'bert-base-model',
+  'bert-mlm',
+  'bert-qa',
   'bert-seqcls',
+  'bert-tokcls',
+  'bloom-causal',
+  'deberta-v2-seqcls',
+  'dinov2-imgcls',
+  'distilbert-seqcls',
+  'electra-seqcls',
+  'falcon-causal',
+  'flan-t5-seq2seq',
+  'gemma-causal',
+  'gemma2-causal',
+  'gemma3-causal',
+  'gpt-neox-causal',
+  'gpt2-causal',
+  'gpt2-seqcls',
   'llama-causal',
   'llama-rope-scaled-causal',
   'llama-seqcls',
+  'mistral-causal',
+  'mixtral-causal',
+  'mt5-seq2seq',
+  'olmo2-causal',
+  'opt-causal',
+  'phi-causal',
+  'phi3-causal',
   'qwen2-causal',
-  'gpt2-causal',
-  'gpt2-seqcls',
+  'qwen3-causal',
+  'qwen3-moe-causal',
+  'roberta-mlm',
+  'roberta-seqcls',
+  'smollm3-causal',
+  't5-seq2seq',
+  'vit-imgcls',
+  'xlm-roberta-tokcls',
 ] as const
 
-/** Runs `suite` for each reference model that is there; the others are told as skipped. */
-export function describeOracleModels(suite: (name: string, folder: string, golden: Golden) => void): void {
-  for (const name of ORACLE_MODELS) {
+/** What opens a model of each {@link Golden.kind}. */
+export const AUTO_CLASSES: Readonly<Record<string, AutoModelClass>> = {
+  enc: AutoModel,
+  causal: AutoModelForCausalLM,
+  imgcls: AutoModelForImageClassification,
+  mlm: AutoModelForMaskedLM,
+  qa: AutoModelForQuestionAnswering,
+  seq2seq: AutoModelForSeq2SeqLM,
+  seqcls: AutoModelForSequenceClassification,
+  tokcls: AutoModelForTokenClassification,
+}
+
+/**
+ * Runs `suite` for each reference model that is there; the others are told as skipped.
+ *
+ * @param names which of them are meant; all by default
+ */
+export function describeOracleModels(
+  suite: (name: string, folder: string, golden: Golden) => void,
+  names: RegExp = /./,
+): void {
+  for (const name of ORACLE_MODELS.filter(known => names.test(known))) {
     const folder = oracleCase('models', name)
     describe.skipIf(!folder)(skippable(`oracle: ${name}`, !folder && 'no copy of the oracle here'), () => {
       suite(name, folder ?? '', folder ? readGolden(folder) : ({} as Golden))
