@@ -58,11 +58,19 @@ export abstract class Optimizer {
     this.hooks = [...new Set(hooks)]
   }
 
+  /**
+   * Tells the parameters' methods how many steps the training will have; the Trainer does it by itself. Methods that plan
+   * ahead, such as AdaLoRA, need it before the first step.
+   */
+  beforeTraining(plan: { totalSteps: number }): void {
+    for (const hook of this.hooks) hook.beforeTraining?.(plan)
+  }
+
   /** Takes one step. `grads` must be of the same parameters. Throws when they are not, or hold NaN or infinity. */
   step(grads: Gradients): void {
     const gradient = this.#aligned(grads)
+    for (const hook of this.hooks) hook.beforeStep?.(grads, this.stepCount + 1)
     this.stepCount++
-    for (const hook of this.hooks) hook.beforeStep?.(grads, this.stepCount)
     this.update(this.parameters.data, gradient)
     for (const hook of this.hooks) hook.afterStep?.(grads, this.stepCount)
   }

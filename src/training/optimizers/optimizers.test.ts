@@ -1,6 +1,6 @@
 /** @file Tests of the optimizers against PyTorch. */
 import { describe, expect, it } from 'vitest'
-import { Gradients, Parameter, ParameterVector } from '../../nn/index.ts'
+import { Gradients, Parameter, ParameterVector, type UpdateHook } from '../../nn/index.ts'
 import { AdamW } from './adamw.ts'
 import type { Optimizer } from './optimizer.ts'
 import { SGD } from './sgd.ts'
@@ -106,6 +106,58 @@ describe.each(cases)('%s', (_, make, expected) => {
 })
 
 describe('optimizers', () => {
+  it('tell each hook once of the training and of every step, and keep its state', () => {
+    const calls: string[] = []
+    const hook = (name: string): UpdateHook => {
+      let count = 0
+      return {
+        beforeTraining: ({ totalSteps }) => calls.push(`${name} plans ${totalSteps}`),
+        beforeStep: (_, step) => calls.push(`${name} before ${step}`),
+        afterStep: (_, step) => {
+          count++
+          calls.push(`${name} after ${step}, ${count} in all`)
+        },
+        state: () => ({ count }),
+        loadState: state => {
+          count = (state as { count: number }).count
+        },
+      }
+    }
+    const make = (name: string) => {
+      const vector = parameters()
+      const shared = hook(name)
+      for (const { parameter } of vector.slices) parameter.hook = shared
+      return { vector, optimizer: new SGD(vector) }
+    }
+    const [first, second] = [make('first'), make('second')]
+    first.optimizer.beforeTraining({ totalSteps: 2 })
+    first.optimizer.step(gradients(first.vector, 0))
+    const { hooks, ...state } = first.optimizer.state()
+    second.optimizer.loadState({ ...state, hooks: JSON.parse(JSON.stringify(hooks)) })
+    second.optimizer.step(gradients(second.vector, 1))
+    expect(calls).toEqual([
+      'first plans 2',
+      'first before 1',
+      'first after 1, 1 in all',
+      'second before 2',
+      'second after 2, 2 in all',
+    ])
+  })
+
+  it('take no step, and count none, where a hook refuses it', () => {
+    const vector = parameters()
+    vector.slices[0].parameter.hook = {
+      beforeStep: () => {
+        throw new Error('not yet')
+      },
+    }
+    const optimizer = new SGD(vector)
+    const before = vector.data.slice()
+    expect(() => optimizer.step(gradients(vector, 0))).toThrow('not yet')
+    expect(vector.data).toEqual(before)
+    expect(optimizer.state().step).toBe(0)
+  })
+
   it('refuse gradients of other parameters', () => {
     const [own, other] = [parameters(), parameters()]
     expect(() => new SGD(own).step(gradients(other, 0))).toThrow(/of other parameters/)

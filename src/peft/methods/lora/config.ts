@@ -1,4 +1,5 @@
 /** @file The options of LoRA, with PEFT's names and defaults. */
+import { didYouMean } from '../../../util/nearest.ts'
 import { type ConfigDefaults, optionsFromJson, PeftConfig, type PeftConfigOptions } from '../../config.ts'
 import type { TargetOptions } from '../../method.ts'
 
@@ -33,12 +34,63 @@ export interface LoraConfigOptions extends PeftConfigOptions, TargetOptions {
   useRslora?: boolean
   /** Modules that are trained as a whole and saved with the adapter. */
   modulesToSave?: readonly string[] | null
-  /** `true`: A uniform, B zero, so that nothing changes at first; `gaussian`: A normal; `false`: both uniform. */
-  initLoraWeights?: boolean | 'gaussian'
+  /** How A and B begin (true); see {@link LoraInit}. */
+  initLoraWeights?: LoraInit
+  /** What `loftq` simulates: the bits of the base's weights (4 or 8) and how often A and B are fitted anew (1). */
+  loftqConfig?: Partial<LoftQConfig>
+  /** Whether each layer also learns the lengths of its weight's rows (DoRA, arXiv 2402.09353). */
+  useDora?: boolean
+  /**
+   * Parameters to adapt that are no layer's weight, such as the experts of a mixture: names (the end of a path), each of
+   * two axes `[out, in]` or of three `[experts, out, in]`.
+   */
+  targetParameters?: readonly string[] | null
+  /**
+   * Tokens of which the vectors are trained too: of the token embedding, or of the tables that a record names. What is
+   * tied to a table follows it.
+   */
+  trainableTokenIndices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null
+  /**
+   * Ranges `[start, end)` of the model's layers, which take the place of its layers one after another: a deeper model
+   * that shares weights, with adapters of its own in each copy.
+   */
+  layerReplication?: readonly (readonly [start: number, end: number])[] | null
+  /** Whether what the adapter does to an embedding it also does to the head that is tied to it (false). */
+  ensureWeightTying?: boolean
   /** Whether the base layers store their weights as `[in, out]`; worked out from the layers, kept for the file. */
   fanInFanOut?: boolean
   /** Options of PEFT that are read from and written to files; setting them to anything else is refused. */
   [option: string]: unknown
+}
+
+/**
+ * How A and B begin.
+ *
+ * - `true`: A uniform, B zero; `gaussian`: A normal, B zero; `false`: both uniform, which changes the model
+ * - `orthogonal`: both in orthogonal subspaces, so that their product is zero (even ranks)
+ * - `pissa` (arXiv 2404.02948), `pissa_niter_4`: the principal singular vectors of the weight, exactly or by so many
+ *   iterations; `olora` (arXiv 2406.01775): its QR factors. Both are taken out of the weight
+ * - `mica` (arXiv 2604.01694): B the singular vectors of the smallest singular values, frozen; A zero
+ * - `loftq` (arXiv 2310.08659): what a weight of few bits lacks; the weight itself is replaced by that of few bits
+ *
+ * The base model is never changed: what is taken out of a weight is subtracted where the adapter computes.
+ */
+export type LoraInit =
+  | boolean
+  | 'gaussian'
+  | 'orthogonal'
+  | 'pissa'
+  | `pissa_niter_${number}`
+  | 'olora'
+  | 'mica'
+  | 'loftq'
+
+/** The options of `loftq`. */
+export interface LoftQConfig {
+  /** 4 (NF4, blocks of 64) or 8 (int8, a scale for each row). */
+  loftqBits: 4 | 8
+  /** How often the weight of few bits, and A and B, are fitted to each other. */
+  loftqIter: number
 }
 
 /** Every option of PEFT's LoraConfig with its default. */
@@ -86,14 +138,10 @@ const UNSUPPORTED = [
   'cordaConfig',
   'evaConfig',
   'kasaConfig',
-  'layerReplication',
   'loraGaConfig',
   'megatronConfig',
   'montecloraConfig',
-  'targetParameters',
-  'trainableTokenIndices',
   'useBdlora',
-  'useDora',
   'useQalora',
   'veloraConfig',
 ] as const
@@ -114,13 +162,20 @@ export class LoraConfig extends PeftConfig {
   declare bias: 'none' | 'all' | 'lora_only'
   declare useRslora: boolean
   declare modulesToSave: readonly string[] | null
-  declare initLoraWeights: boolean | 'gaussian'
+  declare initLoraWeights: LoraInit
   declare fanInFanOut: boolean
+  declare loftqConfig: Partial<LoftQConfig>
+  declare useDora: boolean
+  declare targetParameters: readonly string[] | null
+  declare trainableTokenIndices: readonly number[] | Readonly<Record<string, readonly number[]>> | null
+  declare layerReplication: readonly (readonly [number, number])[] | null
+  declare ensureWeightTying: boolean
 
   /** @throws for an option that does not exist, has a value out of range, or is not implemented */
   constructor(options: LoraConfigOptions = {}) {
     super()
     this.assign(options)
+    this.loftqConfig = completeLoftQ(this.loftqConfig, this.initLoraWeights === 'loftq')
     this.#validate()
   }
 
@@ -131,6 +186,12 @@ export class LoraConfig extends PeftConfig {
 
   protected override defaults(): ConfigDefaults {
     return LORA_DEFAULTS
+  }
+
+  override toJSON(): Record<string, unknown> {
+    const { loftqBits, loftqIter } = this.loftqConfig
+    const loftq = loftqBits === undefined ? {} : { loftq_bits: loftqBits, loftq_iter: loftqIter }
+    return { ...super.toJSON(), loftq_config: loftq }
   }
 
   #validate(): void {
@@ -156,12 +217,8 @@ export class LoraConfig extends PeftConfig {
     if (this.layersPattern !== null && this.layersToTransform === null) {
       fail('layersPattern needs layersToTransform, the numbers of the layers')
     }
-    if (![true, false, 'gaussian'].includes(this.initLoraWeights)) {
-      fail(`initLoraWeights ${JSON.stringify(this.initLoraWeights)} is not implemented; use true, false or "gaussian"`)
-    }
-    if (this.loraBias && typeof this.initLoraWeights !== 'boolean') {
-      fail(`loraBias works with initLoraWeights true or false, got ${JSON.stringify(this.initLoraWeights)}`)
-    }
+    this.#validateInit(fail)
+    this.#validateParts(fail)
     const values = this as unknown as Record<string, unknown>
     for (const name of UNSUPPORTED) {
       if (JSON.stringify(values[name]) !== JSON.stringify(LORA_DEFAULTS[name])) {
@@ -171,4 +228,68 @@ export class LoraConfig extends PeftConfig {
       }
     }
   }
+
+  #validateInit(fail: (message: string) => never): void {
+    const { initLoraWeights: init, loraBias, useDora } = this
+    const isKnown = typeof init === 'boolean' || INITS.includes(init) || /^pissa_niter_\d+$/.test(init)
+    if (!isKnown) {
+      fail(
+        `initLoraWeights ${JSON.stringify(init)} is not implemented.${didYouMean(String(init), INITS)} Use true, false, ${INITS.join(', ')} or pissa_niter_<iterations>`,
+      )
+    }
+    if (loraBias && typeof init !== 'boolean')
+      fail(`loraBias works with initLoraWeights true or false, got ${JSON.stringify(init)}`)
+    if (loraBias && useDora) fail('loraBias does not work with useDora; set one of them to false')
+    if (useDora && init === 'mica') fail('initLoraWeights "mica" does not work with useDora; choose one of them')
+    const ranks = [this.r, ...Object.values(this.rankPattern)]
+    const odd = ranks.find(rank => rank % 2 === 1)
+    if (init === 'orthogonal' && odd !== undefined)
+      fail(`initLoraWeights "orthogonal" needs even ranks, got ${odd}; choose an even r`)
+    const { loftqBits, loftqIter } = this.loftqConfig
+    if (loftqBits === undefined) return
+    if (loftqBits !== 4 && loftqBits !== 8) fail(`loftqConfig.loftqBits must be 4 or 8, got ${loftqBits}`)
+    if (!(Number.isInteger(loftqIter) && loftqIter! > 0))
+      fail(`loftqConfig.loftqIter must be a whole number above 0, got ${loftqIter}`)
+  }
+
+  #validateParts(fail: (message: string) => never): void {
+    const { layerReplication, targetParameters } = this
+    if (layerReplication?.length === 0) fail('layerReplication is an empty list; give ranges, or null')
+    for (const range of layerReplication ?? []) {
+      const [start, end] = Array.isArray(range) && range.length === 2 ? range : [Number.NaN, Number.NaN]
+      if (!(Number.isInteger(start) && Number.isInteger(end) && start >= 0 && end > start)) {
+        fail(`layerReplication must hold ranges [start, end) of layer numbers, got ${JSON.stringify(range)}`)
+      }
+    }
+    if (!targetParameters?.length) return
+    const others = { loraDropout: this.loraDropout, loraBias: this.loraBias, useDora: this.useDora }
+    for (const [name, value] of Object.entries(others)) {
+      if (value) fail(`targetParameters does not work with ${name}; leave it at ${LORA_DEFAULTS[name]}`)
+    }
+    if (![true, false, 'gaussian'].includes(this.initLoraWeights as boolean)) {
+      fail(
+        `targetParameters works with initLoraWeights true, false or "gaussian", got ${JSON.stringify(this.initLoraWeights)}`,
+      )
+    }
+  }
+}
+
+/** The inits that go by a name alone. */
+const INITS = ['gaussian', 'orthogonal', 'pissa', 'olora', 'mica', 'loftq']
+
+/** The options of LoftQ with their defaults, empty where another init is chosen; files hold them in snake_case. */
+function completeLoftQ(given: Readonly<Record<string, unknown>> | null, isUsed: boolean): Partial<LoftQConfig> {
+  const known: Record<string, string> = { loftq_bits: 'loftqBits', loftq_iter: 'loftqIter' }
+  const options = Object.fromEntries(Object.entries(given ?? {}).map(([key, value]) => [known[key] ?? key, value]))
+  const names = Object.values(known)
+  for (const name of Object.keys(options)) {
+    if (!names.includes(name)) {
+      throw new Error(
+        `LoraConfig: loftqConfig has no option "${name}".${didYouMean(name, names)} The options are ${names.join(', ')}.`,
+      )
+    }
+  }
+  if (isUsed) return { loftqBits: 4, loftqIter: 1, ...options }
+  if (Object.keys(options).length === 0) return {}
+  throw new Error('LoraConfig: loftqConfig is read with initLoraWeights "loftq" only; set that, or leave it out')
 }

@@ -1,177 +1,255 @@
-/** @file LoRA's layers: a low-rank update beside a dense layer or an embedding (arXiv 2106.09685). */
-import {
-  add,
-  dropout,
-  gather,
-  linear,
-  matmul,
-  mul,
-  type Operand,
-  type Tensor,
-  transpose,
-} from '../../../graph/index.ts'
-import {
-  Conv1D,
-  type Embedding,
-  type Initializer,
-  kaimingUniformInit,
-  Linear,
-  type Module,
-  ModuleDict,
-  normalInit,
-  Parameter,
-  ParameterDict,
-  uniformInit,
-  zerosInit,
-} from '../../../nn/index.ts'
-import type { Random } from '../../../util/random.ts'
+/** @file What LoRA's layers share: settings and scales, and adapters on one weight, one after another (arXiv 2106.09685). */
+import { add, matmul, mul, type Operand, reshape, sub, type Tensor } from '../../../graph/index.ts'
+import { type Module, ModuleDict, Parameter } from '../../../nn/index.ts'
 import type { WrapContext } from '../../method.ts'
-import { patternKey } from '../../pattern.ts'
-import { TunerLayer } from '../../tuner-layer.ts'
+import { type AdapterRows, changed, TunerLayer } from '../../tuner-layer.ts'
 import type { LoraConfig } from './config.ts'
+import { DoraMagnitude, initialMagnitude, type LowRank, lengthsOf, rescale } from './dora.ts'
+import type { InitialFactors } from './init/index.ts'
+import type { RowUpdate } from './rows.ts'
+import { type LoraSettings, loraSettings } from './settings.ts'
 
-/** What an adapter needs beside its matrices. */
-interface LoraSettings {
-  rank: number
-  scaling: number
-  dropout: number
-}
-
-/** The rank, scale and dropout of the adapter on the module at `path`. */
-export function loraSettings(config: LoraConfig, path: string): LoraSettings {
-  const rankKey = patternKey(Object.keys(config.rankPattern), path, 'rankPattern')
-  const alphaKey = patternKey(Object.keys(config.alphaPattern), path, 'alphaPattern')
-  const rank = rankKey === undefined ? config.r : config.rankPattern[rankKey]
-  const alpha = alphaKey === undefined ? config.loraAlpha : config.alphaPattern[alphaKey]
-  return { rank, scaling: alpha / (config.useRslora ? Math.sqrt(rank) : rank), dropout: config.loraDropout }
-}
-
-/** What dense layers and embeddings under LoRA share: a settings table, and one adapter after another. */
-abstract class LoraLayer<M extends Module> extends TunerLayer<M> {
+/** What all of LoRA's layers have: a table of settings, and factors that can be changed. */
+export abstract class LoraLayer<M extends Module> extends TunerLayer<M> {
   readonly settings: Record<string, LoraSettings> = {}
+  /** The factors as graphs read them: values that vary, so that adapters of other factors need no other compilation. */
+  private readonly scales = new Map<string, Parameter>()
+  /** The factors that the options give. */
+  private readonly scalings: Record<string, number> = {}
 
   override adapterNames(): string[] {
     return Object.keys(this.settings)
   }
 
-  /** Adds an adapter with its first values. */
-  addAdapter({ adapterName, config, path, random }: WrapContext<LoraConfig>): void {
-    const settings = loraSettings(config, path)
-    this.settings[adapterName] = settings
-    this.createMatrices(adapterName, settings.rank, config, random)
-  }
-
-  protected abstract createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void
-  /** The update of the weight by one adapter, in the weight's own layout. */
-  protected abstract delta(name: string): Tensor
-
-  override mergedParameters(adapters: readonly string[]): Record<string, Tensor> {
-    const weight = (this.original as unknown as { weight: Parameter }).weight
-    const deltas = adapters.filter(name => name in this.settings).map(name => this.delta(name))
-    return deltas.length ? { weight: deltas.reduce((sum, delta) => add(sum, delta), add(weight, 0)) } : {}
-  }
-}
-
-const filled = (shape: readonly number[], init: Initializer, random: Random) =>
-  Parameter.from(init(random, shape), shape)
-
-/** A matrix without bias, as PEFT stores `lora_A` and `lora_B`. */
-function denseMatrix(inFeatures: number, outFeatures: number, init: Initializer, random: Random): Linear {
-  const layer = new Linear(inFeatures, outFeatures, { bias: false })
-  layer.weight = filled([outFeatures, inFeatures], init, random)
-  return layer
-}
-
-/** LoRA on a {@link Linear} or {@link Conv1D}: `W x + s B A x`. */
-export class LoraLinear extends LoraLayer<Linear | Conv1D> {
-  /** `[r, in]` for each adapter. */
-  lora_A = new ModuleDict<Linear>()
-  /** `[out, r]` for each adapter. */
-  lora_B = new ModuleDict<Linear>()
-
-  protected override createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void {
-    const { inFeatures, outFeatures } = this.original
-    const { initLoraWeights: init, loraBias } = config
-    this.lora_A.set(
-      name,
-      denseMatrix(inFeatures, rank, init === 'gaussian' ? normalInit(1 / rank) : kaimingUniformInit(), random),
-    )
-    const b = denseMatrix(rank, outFeatures, init === false ? kaimingUniformInit() : zerosInit, random)
-    if (loraBias) b.bias = filled([outFeatures], init === false ? uniformInit(1 / Math.sqrt(rank)) : zerosInit, random)
-    this.lora_B.set(name, b)
-  }
-
   override deleteAdapter(name: string): void {
     delete this.settings[name]
-    this.lora_A.delete(name)
-    this.lora_B.delete(name)
+    delete this.scalings[name]
+    this.scales.delete(name)
   }
 
-  protected override adapt(adapters: readonly string[], x: Tensor): Tensor {
-    let result = this.base_layer.forward(x)
-    for (const name of adapters) {
-      const { scaling, dropout: p } = this.settings[name]
-      // The small vector in the middle is scaled, not the large one at the end.
-      const inner = mul(this.lora_A.get(name)!.forward(dropout(x, p)), scaling)
-      const { weight, bias } = this.lora_B.get(name)!
-      result = add(result, linear(inner, weight, bias && mul(bias, scaling)))
-    }
-    return result
+  /** Adds an adapter with its first values; the settings are those of `path`. */
+  addAdapter(context: WrapContext<LoraConfig>): void {
+    const settings = loraSettings(context.config, context.path)
+    this.settings[context.adapterName] = settings
+    this.scalings[context.adapterName] = settings.scaling
+    this.createMatrices(context, settings)
   }
 
-  override mergedParameters(adapters: readonly string[]): Record<string, Tensor> {
-    const merged = super.mergedParameters(adapters)
-    const biases = adapters.flatMap(name => {
-      const bias = this.lora_B.get(name)?.bias
-      return bias ? [mul(bias, this.settings[name].scaling)] : []
-    })
-    if (biases.length === 0) return merged
-    const { bias } = this.original
-    if (!bias) throw new Error('An adapter with loraBias cannot be merged into a layer without a bias')
-    return { ...merged, bias: biases.reduce((sum, part) => add(sum, part), add(bias, 0)) }
-  }
+  /** Gives an adapter its matrices. */
+  protected abstract createMatrices(context: WrapContext<LoraConfig>, settings: LoraSettings): void
 
-  protected override delta(name: string): Tensor {
+  /** The factor on an adapter's update, a scalar. */
+  scaleOf(name: string): Operand {
     const { scaling } = this.settings[name]
-    const [a, b] = [this.lora_A.get(name)!.weight, this.lora_B.get(name)!.weight]
-    const update = matmul(b, a, { alpha: scaling })
-    return this.original instanceof Conv1D ? transpose(update) : update
+    let scale = this.scales.get(name)
+    if (!scale) {
+      scale = new Parameter([], { requiresGrad: false })
+      scale.name = `${name}.scale`
+      scale.varies = true
+      this.scales.set(name, scale)
+    }
+    if (!scale.isLoaded || scale.data[0] !== Math.fround(scaling)) scale.data = Float32Array.of(scaling)
+    return scale
+  }
+
+  /** Takes the options of another adapter of the same kind: its factor becomes the one that the options give. */
+  resetScale(name: string, scaling = this.scalings[name]): void {
+    this.scalings[name] = scaling
+    this.setScale(name, 1)
+  }
+
+  override setScale(name: string, scale: number): void {
+    if (name in this.settings) this.changeScaling(name, scale * this.scalings[name])
+  }
+
+  /** Multiplies the factors of the active adapters. */
+  scaleLayer(scale: number): void {
+    for (const name of this.activeAdapters()) this.changeScaling(name, this.settings[name].scaling * scale)
+  }
+
+  /** Divides the factors of the active adapters; without a number they become what the options say. */
+  unscaleLayer(scale?: number): void {
+    for (const name of this.activeAdapters()) {
+      if (scale === undefined) this.setScale(name, 1)
+      else this.changeScaling(name, this.settings[name].scaling / scale)
+    }
+  }
+
+  private changeScaling(name: string, scaling: number): void {
+    if (!Number.isFinite(scaling))
+      throw new Error(`The scale of the adapter "${name}" must be a number, got ${scaling}`)
+    this.settings[name].scaling = scaling
+    this.scales.get(name)?.data.fill(scaling)
+    changed(this.adapterState)
   }
 }
 
-/** LoRA on an {@link Embedding}: `E[x] + s (B A)ᵀ[x]`. */
-export class LoraEmbedding extends LoraLayer<Embedding> {
-  /** `[r, rows]` for each adapter. */
-  lora_embedding_A = new ParameterDict()
-  /** `[width, r]` for each adapter. */
-  lora_embedding_B = new ParameterDict()
+/** What the first values of an adapter did to the weight. */
+type Beginning = Pick<InitialFactors, 'removed' | 'replaced'> & { scaling: number }
 
-  protected override createMatrices(name: string, rank: number, config: LoraConfig, random: Random): void {
-    const { numEmbeddings, embeddingDim } = this.original
-    const { initLoraWeights: init, loraBias } = config
-    if (loraBias)
-      throw new Error('LoraConfig: loraBias works on dense layers only; leave the embedding out of targetModules')
-    this.lora_embedding_A.set(name, filled([rank, numEmbeddings], init === false ? normalInit(1) : zerosInit, random))
-    this.lora_embedding_B.set(name, filled([embeddingDim, rank], normalInit(1), random))
-  }
+/**
+ * An adapter on the parameter `weight` of a module. Subclasses hold the matrices and say how the weight is laid out; the
+ * lengths of its rows (DoRA) and what adapters took out of it when they began are seen to here.
+ */
+export abstract class LoraWeightLayer<M extends Module & { weight: Parameter }> extends LoraLayer<M> {
+  /** The learned lengths of each adapter that has them (DoRA). */
+  lora_magnitude_vector = new ModuleDict<DoraMagnitude>()
+  /**
+   * What adapters took out of the weight when they began, or put in its place. It belongs to the base as the adapter
+   * sees it and is neither trained nor saved, so it is kept out of the tree.
+   */
+  private readonly beginnings: Record<string, Beginning> = {}
+  /** The squared lengths of a weight's rows, which DoRA needs in every pass. */
+  private readonly lengths = new Map<Parameter, Parameter>()
 
   override deleteAdapter(name: string): void {
-    delete this.settings[name]
-    this.lora_embedding_A.delete(name)
-    this.lora_embedding_B.delete(name)
+    super.deleteAdapter(name)
+    delete this.beginnings[name]
+    this.lora_magnitude_vector.delete(name)
   }
 
-  protected override adapt(adapters: readonly string[], ids: Tensor): Tensor {
-    let result: Tensor = this.base_layer.forward(ids)
-    for (const name of adapters) {
-      const rows = gather(transpose(this.lora_embedding_A.get(name) as Operand), ids)
-      result = add(result, linear(mul(rows, this.settings[name].scaling), this.lora_embedding_B.get(name)!))
+  override addAdapter(context: WrapContext<LoraConfig>): void {
+    super.addAdapter(context)
+    if (this.settings[context.adapterName].useDora) this.createMagnitude(context.adapterName)
+  }
+
+  /** Takes note of what the first values of an adapter do to the weight. */
+  protected begin(name: string, { removed, replaced }: InitialFactors): void {
+    if (removed || replaced) this.beginnings[name] = { removed, replaced, scaling: this.settings[name].scaling }
+  }
+
+  /** What an adapter took out of the weight when it began: `scaling b a`. */
+  beginning(name: string): Readonly<Beginning> | undefined {
+    return this.beginnings[name]
+  }
+
+  /** An adapter's matrices, `[r, in...]` and `[out, r...]`. */
+  abstract matricesOf(name: string): { a: Parameter; b: Parameter }
+
+  /** The same with two axes, `[r, in]` and `[out, r]`. */
+  factorsOf(name: string): { a: Operand; b: Operand } {
+    return this.matricesOf(name)
+  }
+
+  /** The weight as `[out, in]`, from its own layout. */
+  protected abstract flattened(weight: Operand): { matrix: Operand; isTransposed: boolean }
+
+  /** From `[out, in]` to the weight's own layout. */
+  protected abstract inLayout(update: Tensor): Tensor
+
+  /** A vector `[out]` in a shape that broadcasts with the weight. */
+  protected abstract overWeight(vector: Tensor): Tensor
+
+  /** The shape of an adapter's magnitude in files. */
+  protected magnitudeShape(outputs: number): number[] {
+    return [outputs]
+  }
+
+  /**
+   * What the adapters of a batch's rows do here, by their names; undefined where rows must be computed by one adapter
+   * after the other: some began with values taken out of the weight, or drop elements while training.
+   */
+  protected rowUpdates({ index, names }: AdapterRows): Map<string, RowUpdate> | undefined {
+    const own = names.filter(name => name in this.settings)
+    const drops = index.graph.training && own.some(name => this.settings[name].dropout > 0)
+    if (drops || own.some(name => this.beginnings[name])) return undefined
+    const updateOf = (name: string): RowUpdate => ({
+      ...this.factorsOf(name),
+      rank: this.settings[name].rank,
+      scale: this.scaleOf(name),
+      rescaling: this.settings[name].useDora ? this.rescaling(name, [name]) : undefined,
+    })
+    return new Map(own.map(name => [name, updateOf(name)]))
+  }
+
+  /** The update of the weight by one adapter, in the weight's own layout. */
+  protected delta(name: string): Tensor {
+    const { a, b } = this.factorsOf(name)
+    return this.inLayout(mul(matmul(b, a), this.scaleOf(name)))
+  }
+
+  override mergedParameters(adapters: readonly string[]): Record<string, Tensor> {
+    const own = adapters.filter(name => name in this.settings)
+    if (own.length === 0) return {}
+    // Adding zero makes a value of what may be a constant: an output must be computed.
+    let merged = add(this.baseOf(own), 0)
+    for (const { removed, scaling } of this.removedBy(own)) {
+      merged = sub(merged, this.inLayout(matmul(removed.b, removed.a, { alpha: scaling })))
     }
-    return result
+    for (const name of own) {
+      merged = add(merged, this.delta(name))
+      if (this.settings[name].useDora) merged = mul(merged, this.overWeight(this.rescaling(name, own)))
+    }
+    return { weight: merged }
   }
 
-  protected override delta(name: string): Tensor {
-    const [a, b] = [this.lora_embedding_A.get(name)!, this.lora_embedding_B.get(name)!]
-    return matmul(a, b, { transA: true, transB: true, alpha: this.settings[name].scaling })
+  /** The weight that the adapters build on, before anything is subtracted. */
+  protected baseOf(adapters: readonly string[]): Parameter {
+    const replacing = adapters.filter(name => this.beginnings[name]?.replaced)
+    if (replacing.length > 1) {
+      throw new Error(
+        `The adapters ${replacing.map(name => `"${name}"`).join(' and ')} each replace the weight by one of few bits (loftq), so they cannot be active together; activate one of them`,
+      )
+    }
+    return replacing.length ? this.beginnings[replacing[0]].replaced! : this.original.weight
+  }
+
+  /** What adapters took out of the weight when they began. */
+  protected removedBy(adapters: readonly string[]) {
+    return adapters.flatMap(name => {
+      const { removed, scaling } = this.beginnings[name] ?? {}
+      return removed && scaling !== undefined ? [{ removed, scaling }] : []
+    })
+  }
+
+  /** The wrapped module's output on the weight that the adapters build on; what was taken out is still in it. */
+  protected baseForward(adapters: readonly string[], x: Tensor): Tensor {
+    const { base_layer } = this
+    const { weight } = this.original
+    const base = this.baseOf(adapters)
+    const forward = () => (base_layer as unknown as { forward(x: Tensor): Tensor }).forward(x)
+    return base === weight ? forward() : x.graph.rebind([[weight, base.trace(x.graph)]], forward)
+  }
+
+  /** The factors on the rows of the weight by which an adapter gives them the lengths it has learnt, `[out]`. */
+  protected rescaling(name: string, adapters: readonly string[]): Tensor {
+    const base = this.baseOf(adapters)
+    const updates: LowRank[] = this.removedBy(adapters).map(({ removed, scaling }) => ({ ...removed, scale: -scaling }))
+    updates.push({ ...this.factorsOf(name), scale: this.scaleOf(name) })
+    const magnitude = this.lora_magnitude_vector.get(name)!.weight
+    return rescale(reshape(magnitude, [-1]), {
+      ...this.flattened(base),
+      weight: base,
+      lengths: this.lengthsOf(base),
+      updates,
+    })
+  }
+
+  /** The squared length of each of a weight's rows, worked out once. */
+  private lengthsOf(weight: Parameter): Parameter {
+    let lengths = this.lengths.get(weight)
+    if (!lengths) {
+      lengths = lengthsOf(weight, this.outputAxis)
+      this.lengths.set(weight, lengths)
+    }
+    return lengths
+  }
+
+  /** The axis of the weight that counts outputs. */
+  protected abstract get outputAxis(): number
+
+  private createMagnitude(name: string): void {
+    const { a, b } = this.matricesOf(name)
+    const { removed, replaced } = this.beginnings[name] ?? {}
+    const { scaling } = this.settings[name]
+    const base = replaced ?? this.original.weight
+    const axis = this.outputAxis
+    const compute = async () => {
+      // What was taken out of the weight is what A and B hold: together they are the weight itself.
+      const update = removed ? undefined : { a: await a.read(), b: await b.read(), scaling }
+      return initialMagnitude({ data: await base.read(), shape: base.shape, axis }, update)
+    }
+    const shape = this.magnitudeShape(base.shape[axis])
+    this.lora_magnitude_vector.set(name, new DoraMagnitude(Parameter.computed(shape, compute)))
   }
 }
