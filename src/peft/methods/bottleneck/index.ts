@@ -1,0 +1,57 @@
+/** @file Bottleneck adapters: registration. */
+import { ADAPTERHUB } from '../../adapterhub/format.ts'
+import { registerPeftMethod } from '../../method.ts'
+import { BnConfig } from './config.ts'
+import { countBottleneck } from './count.ts'
+import './hub.ts'
+import { choosePlaces } from './places.ts'
+import { createShared, enterEmbedded, wrapPlace } from './wrap.ts'
+
+registerPeftMethod<BnConfig>({
+  peftType: 'BOTTLENECK',
+  about: {
+    title: 'Bottleneck adapters',
+    family: 'additive',
+    formula: 'y = h + U f(D x + d) + u, h and x the result and the normalised sum of a sublayer',
+    paper: 'arXiv 1902.00751',
+    parameters: '2 H b + b + H a place, b = H / reductionFactor',
+    count: countBottleneck,
+    example: options => new BnConfig({ originalLnBefore: true, reductionFactor: 4, ...options }),
+    recommended: { learningRate: 1e-3 },
+    oracle: 'adapterhub/seq_bn-bert',
+  },
+  can: {
+    merge: false,
+    mixedBatch: 'each',
+    weightedSum: false,
+    convertToLora: false,
+    noOpAtInit: false,
+    several: true,
+  },
+  layerKinds: ['Residual', 'Linear'],
+  configFromJson: BnConfig.fromJson,
+  // What AdapterHub's files have no place for is saved as PEFT saves.
+  format: ({ targetModules, invBeforeOutput }) =>
+    targetModules === null && invBeforeOutput === null ? ADAPTERHUB : 'peft',
+  chooseModules: choosePlaces,
+  shared: createShared,
+  wrap: wrapPlace,
+  enter: enterEmbedded,
+})
+
+export { type AdapterInput, type AdapterOutput, BottleneckAdapter, type SublayerState } from './adapter.ts'
+export { BnConfig, type BnConfigOptions, type ReductionFactor } from './config.ts'
+export { InverseLayer, InvertibleAdapter, InvertibleLayer } from './invertible.ts'
+export { BottleneckLayer, BottleneckLinear } from './layer.ts'
+export {
+  AdapterPlusConfig,
+  CompacterConfig,
+  CompacterPlusPlusConfig,
+  DoubleSeqBnConfig,
+  DoubleSeqBnInvConfig,
+  ParBnConfig,
+  ScaledParBnConfig,
+  SeqBnConfig,
+  SeqBnInvConfig,
+} from './named-configs.ts'
+export { PhmLayer, PhmShared } from './phm.ts'
