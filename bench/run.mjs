@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { describeMachine } from './lib/machine.mjs'
 import { CACHE, ROOT } from './lib/paths.mjs'
 import { Peer } from './lib/peer.mjs'
-import { machineLine, renderDocument, stepTable, taskTable, verdicts } from './lib/report.mjs'
+import { machineLine, mixedTable, renderDocument, stepTable, taskTable, verdicts } from './lib/report.mjs'
 import { SECTIONS } from './lib/sections.mjs'
 import { SHAPES } from './lib/shapes.mjs'
 
@@ -16,7 +16,7 @@ const HELP = `npm run bench -- [options]
   --shapes LIST   of ${Object.keys(SHAPES).join(',')} (all)
   --steps N       measured steps of a process (5)
   --repeat N      processes of each kind (3)
-  --rows N        training rows of the tasks (8000 of SST-2, 1000 of WikiSQL)
+  --rows N        training rows of the tasks (8000 of SST-2, 1000 of WikiSQL); adapters to load (100 of mixed)
   --no-peer       leave the peer out
   --write         measure nothing; write docs/benchmarks.md from the last results of each measurement
 
@@ -61,9 +61,14 @@ function main({ help, write, only, noPeer, ...plan }) {
       ...measured,
     }
     writeWhole(RESULTS, `${JSON.stringify({ ...readResults(), [name]: section }, null, 2)}\n`)
-    const shown = name === 'step' ? [stepTable(section.rows), ...verdicts(section.rows)] : [taskTable(section.rows)]
-    console.log(['', name, machineLine(section), '', ...shown].join('\n'))
+    console.log(['', name, machineLine(section), '', ...tables(name, section.rows)].join('\n'))
   }
+}
+
+/** What is shown of a measurement. @param {string} name @param {any[]} rows */
+function tables(name, rows) {
+  if (name === 'step') return [stepTable(rows), ...verdicts(rows)]
+  return [name === 'mixed' ? mixedTable(rows) : taskTable(rows)]
 }
 
 /** The measured programs run on what users get: plain JavaScript in dist/. */

@@ -24,7 +24,7 @@ const mode = options.mode === 'small' ? 'small' : 'fast'
 const auto = task === 'SEQ_CLS' ? AutoModelForSequenceClassification : AutoModelForCausalLM
 const base = await auto.fromPretrained(options.model)
 const model = getPeftModel(base, new LoraConfig({ r: 8, loraAlpha: 16, taskType: task, targetModules }))
-const data = makeBatch(base.config.vocab_size)
+const data = makeBatch(/** @type {import('../src/models/index.ts').TextConfig} */ (base.config).vocab_size)
 
 const started = performance.now()
 const step = await valueAndGrad(model, (peft, inputs) => /** @type {any} */ (peft.forward(inputs).loss), {

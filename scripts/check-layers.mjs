@@ -20,7 +20,7 @@ export const LAYERS = {
   runtime: ['graph', 'onnx', 'weights'],
   nn: ['graph', 'weights'],
   models: ['nn', 'graph', 'onnx', 'weights', 'runtime'],
-  peft: ['nn', 'models', 'graph', 'weights', 'runtime'],
+  peft: ['nn', 'models', 'graph', 'weights', 'runtime', 'data'],
   training: ['peft', 'models', 'nn', 'graph', 'autodiff', 'runtime', 'weights', 'data'],
   generation: ['models', 'nn', 'graph', 'runtime', 'data'],
   distributed: ['runtime', 'training'],

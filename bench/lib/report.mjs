@@ -5,6 +5,7 @@ import { compare, median } from './statistics.mjs'
  * @typedef {import('./results.ts').Results} Results
  * @typedef {import('./results.ts').StepRow} StepRow
  * @typedef {import('./results.ts').StepRun} StepRun
+ * @typedef {import('./results.ts').MixedRow} MixedRow
  * @typedef {import('./results.ts').TaskRow} TaskRow
  * @typedef {import('./results.ts').TaskRun} TaskRun
  * @typedef {'fast' | 'small'} Mode
@@ -88,6 +89,39 @@ export function stepTable(rows) {
   return table(header, lines)
 }
 
+/** @param {readonly MixedRow[]} rows */
+export function mixedTable(rows) {
+  const seconds = (/** @type {number | undefined} */ value) => value?.toFixed(3) ?? ''
+  const milliseconds = (/** @type {number | undefined} */ value) =>
+    value === undefined ? '' : (value * 1000).toFixed(value < 0.1 ? 2 : 0)
+  return table(
+    [
+      'batch',
+      'who',
+      '1 active',
+      '1 by rows',
+      '8',
+      '32',
+      '32 / 1',
+      'first load ms',
+      'last load ms',
+      'switch ms',
+      'new switch ms',
+    ],
+    rows.map(({ who, batch, seq, seconds: times, ...row }) => [
+      `${batch} x ${seq}`,
+      who === 'peer' ? PEER : 'peft-ts',
+      seconds(times.single),
+      ...['1', '8', '32'].map(count => seconds(times[count])),
+      (times[32] / (times.single ?? times[1])).toFixed(2),
+      milliseconds(row.first_load),
+      milliseconds(row.last_load),
+      milliseconds(row.switch),
+      milliseconds(row.first_switch),
+    ]),
+  )
+}
+
 /** @param {readonly TaskRow[]} rows */
 export function taskTable(rows) {
   const isClassifier = rows.some(({ ours }) => ours.accuracy !== undefined)
@@ -122,8 +156,8 @@ export function machineLine({ date, machine, peerMissing, settings }) {
 const METHODS = { base: 'none (as it is)', lora: 'LoRA r 8', full: 'full', head: 'frozen base, head trained' }
 
 /** docs/benchmarks.md. Throws when nothing was measured. @param {Results} results */
-export function renderDocument({ step, sst2, wikisql }) {
-  if (!step && !sst2 && !wikisql) throw new Error('Nothing was measured yet: run `npm run bench` first')
+export function renderDocument({ step, mixed, sst2, wikisql }) {
+  if (!step && !mixed && !sst2 && !wikisql) throw new Error('Nothing was measured yet: run `npm run bench` first')
   const lines = step ? verdicts(step.rows) : []
   return `${[
     '# Benchmarks',
@@ -136,6 +170,14 @@ export function renderDocument({ step, sst2, wikisql }) {
           stepTable(step.rows),
           lines.length ? `Against the targets:\n\n${lines.map(line => `- ${line}`).join('\n')}` : '',
           machineLine(step),
+        ]
+      : []),
+    ...(mixed
+      ? [
+          '## Many adapters',
+          'BERT-base’s shape, LoRA r 8 on the query and value projections. Seconds a batch (median of three runs) with one adapter for all rows, chosen by `setAdapter` or row by row, and with 8 and 32 adapters in one batch; the ratio is that of 32 to one. The last loads are those of the last five adapters. A switch is `setAdapter` with all that is needed before the next run, to an adapter that was active before, and to one that was not; of the peer it is `set_adapter` alone.',
+          mixedTable(mixed.rows),
+          machineLine(mixed),
         ]
       : []),
     ...(sst2

@@ -1,7 +1,7 @@
 /** @file Tests of the benchmark's report. */
 import { describe, expect, it } from 'vitest'
-import { against, renderDocument, stepTable, table, taskTable, verdicts } from './report.mjs'
-import type { StepRow, StepRun } from './results.ts'
+import { against, mixedTable, renderDocument, stepTable, table, taskTable, verdicts } from './report.mjs'
+import type { MixedRow, StepRow, StepRun } from './results.ts'
 import { compare, median } from './statistics.mjs'
 
 const run = (seconds: number, peak_rss_mb: number): StepRun => ({
@@ -71,6 +71,29 @@ describe('the report', () => {
       '',
       '',
     ])
+  })
+
+  it('divides a batch of many adapters by that of one, and shows loads and switches in milliseconds', () => {
+    const seconds = { single: 2, 1: 2.1, 8: 2.2, 32: 2.5 }
+    const row: MixedRow = { who: 'ours', batch: 64, seq: 32, seconds, first_load: 0.2, last_load: 0.05, switch: 0.0005 }
+    const peer: MixedRow = { ...row, who: 'peer', seconds: { 1: 4, 8: 5, 32: 8 } }
+    const cells = mixedTable([row, peer])
+      .split('\n')
+      .slice(2)
+      .map(line => line.split('|').map(cell => cell.trim()))
+    expect(cells[0].slice(2, 12)).toEqual([
+      'peft-ts',
+      '2.000',
+      '2.100',
+      '2.200',
+      '2.500',
+      '1.25',
+      '200',
+      '50.00',
+      '0.50',
+      '',
+    ])
+    expect(cells[1].slice(2, 8)).toEqual(['PyTorch + PEFT', '', '4.000', '5.000', '8.000', '2.00'])
   })
 
   it('refuses to write a document about nothing', () => {

@@ -67,9 +67,28 @@ export interface TaskRow {
   peer?: TaskRun
 }
 
+/** Batches whose rows use different adapters, and what loading and switching cost, on one side. */
+export interface MixedRow {
+  who: 'peer' | 'ours'
+  batch: number
+  seq: number
+  /** Seconds a batch by the number of adapters in it; `single`: one active adapter, without a choice by rows. */
+  seconds: Record<string, number>
+  /** Seconds to load the first adapter, and each of the last ones. */
+  first_load: number
+  last_load: number
+  /** Seconds of a switch with all that is needed before the next run; of the peer `set_adapter` alone. */
+  switch: number
+  /** The same to an adapter that was not active before, and the same without a switch; of ours only. */
+  first_switch?: number
+  without_switch?: number
+  peak_rss_mb?: number
+}
+
 /** The file. A section that was not measured yet is absent. */
 export interface Results {
   step?: Section<StepRow>
+  mixed?: Section<MixedRow>
   sst2?: Section<TaskRow>
   wikisql?: Section<TaskRow>
 }

@@ -1,4 +1,4 @@
-/** @file The three measurements: which processes run, in which order, with which settings. */
+/** @file The measurements: which processes run, in which order, with which settings. */
 import { existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { flags, runJson } from './child.mjs'
@@ -21,8 +21,8 @@ const TASKS = {
   wikisql: { rows: 1000, epochs: 3, batch: 8, seed: 0, rates: { base: undefined, lora: 2e-3, full: 5e-4 } },
 }
 
-/** @type {Record<'step' | 'sst2' | 'wikisql', (plan: Plan) => Measured>} */
-export const SECTIONS = { step: measureStep, sst2: measureSst2, wikisql: measureWikisql }
+/** @type {Record<'step' | 'mixed' | 'sst2' | 'wikisql', (plan: Plan) => Measured>} */
+export const SECTIONS = { step: measureStep, mixed: measureMixed, sst2: measureSst2, wikisql: measureWikisql }
 
 /** Steps on the same shapes and weights, peer and ours in turn. @param {Plan} plan @returns {Measured} */
 function measureStep({ peer, shapes, steps, repeat }) {
@@ -47,6 +47,27 @@ function measureStep({ peer, shapes, steps, repeat }) {
 function stepRun(title, { seconds, min, peak_rss_mb, first_step_seconds, loss }) {
   console.error(`${title}: ${seconds.toFixed(2)} s a step, ${peak_rss_mb} MB, first loss ${loss[0].toFixed(4)}`)
   return { seconds, min, peak_rss_mb, first_loss: loss[0], first_step_seconds }
+}
+
+/** Batches of many adapters, of sentences and of single tokens; loading and switching. @param {Plan} plan @returns {Measured} */
+function measureMixed({ peer, rows: load = 100 }) {
+  const model = weightsOf('bert-base', peer)
+  const rows = [32, 1].flatMap(seq => {
+    const options = { batch: 64, seq, load }
+    const title = `mixed 64 x ${seq}`
+    return [
+      ...(peer ? [mixedRun(`${title} peer`, 'peer', peer.run('hf_mixed.py', options))] : []),
+      mixedRun(`${title} ours`, 'ours', ours('mixed.mjs', { model, ...options })),
+    ]
+  })
+  return { settings: { load }, rows }
+}
+
+/** @param {string} title @param {'peer' | 'ours'} who @param {any} output @returns {import('./results.ts').MixedRow} */
+function mixedRun(title, who, output) {
+  const { seconds } = output
+  console.error(`${title}: ${seconds[1].toFixed(3)} s with 1 adapter, ${seconds[32].toFixed(3)} s with 32`)
+  return { who, ...output }
 }
 
 /** The folder with the base model that both sides measure; it is made once, by the peer where there is one. */

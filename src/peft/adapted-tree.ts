@@ -38,15 +38,56 @@ export function* baseModules(tree: Module, path = '', at = ''): Generator<BaseMo
   for (const [name, child] of inner.children()) yield* baseModules(child, join(path, name), join(at, name))
 }
 
+/** What {@link canonicalSlots} leaves out, and what it gives in the place of merged parameters. */
+interface SlotOptions {
+  /** Names of adapters whose parameters are left out. */
+  without?: ReadonlySet<string>
+  /** From merged parameters to those that stood there before. */
+  unmerged?: ReadonlyMap<Parameter, Parameter>
+}
+
+/** Whether a layer that shows nesting is among the wrappers that `module` consists of. */
+function wrapsNesting(module: Module): boolean {
+  while (isWrapper(module)) {
+    if (module instanceof TunerLayer && module.showsNesting) return true
+    module = (module as unknown as Record<string, Module>)[wrapped(module)]
+  }
+  return false
+}
+
 /**
  * Every place that holds a parameter, with the name it would have were its module's own wrapper the only one: what
- * other methods have put around it, or around a module that holds it, does not show.
+ * other methods have put around it, or around a module that holds it, does not show, nor does merging.
  */
-export function* canonicalSlots(tree: Module, path = ''): Generator<[string, Parameter]> {
-  for (const [name, parameter] of tree.ownParameters()) yield [join(path, name), parameter]
-  for (const [name, child] of tree.children()) {
-    const hides =
-      tree instanceof TunerLayer && name === 'base_layer' && (isWrapper(child) || child.children().length > 0)
-    yield* canonicalSlots(child, hides ? path : join(path, name))
+export function* canonicalSlots(
+  tree: Module,
+  path = '',
+  { without, unmerged }: SlotOptions = {},
+): Generator<[string, Parameter]> {
+  for (const [name, parameter] of tree.ownParameters()) {
+    if (!without?.has(name)) yield [join(path, name), unmerged?.get(parameter) ?? parameter]
   }
+  for (const [name, child] of tree.children()) {
+    if (without?.has(name)) continue
+    const isBase = tree instanceof TunerLayer && name === 'base_layer'
+    const hides =
+      isBase && (isWrapper(child) || child.children().length > 0) && !(tree.showsNesting && wrapsNesting(child))
+    yield* canonicalSlots(child, hides ? path : join(path, name), {
+      without,
+      unmerged: isBase ? beforeMerging(tree, unmerged) : unmerged,
+    })
+  }
+}
+
+/** Adds what a layer's merging replaced; of several layers around a module the innermost merged first. */
+function beforeMerging(
+  layer: TunerLayer,
+  outer: ReadonlyMap<Parameter, Parameter> | undefined,
+): ReadonlyMap<Parameter, Parameter> | undefined {
+  if (layer.mergedAdapters.length === 0) return outer
+  const slots = layer.original as unknown as Record<string, Parameter>
+  return new Map([
+    ...(outer ?? []),
+    ...Object.entries(layer.unmerged).map(([name, before]) => [slots[name], before] as const),
+  ])
 }

@@ -1,5 +1,6 @@
 /** @file PeftConfig: the options of an adapter, and `adapter_config.json` exactly as PEFT writes it. */
 import { didYouMean } from '../util/nearest.ts'
+import { pythonJson } from './python-json.ts'
 import { TaskType } from './task-type.ts'
 
 /** The version of PEFT whose files these are. */
@@ -48,6 +49,23 @@ export abstract class PeftConfig implements PeftConfigOptions {
   /** Keys of the file that this version does not know. */
   unknownKeys: Readonly<Record<string, unknown>> = {}
 
+  /**
+   * Reads the configuration of the adapter in a folder or of a hub id, of whatever method it is. Keys that this version
+   * does not know are kept in `unknownKeys`, and written back.
+   *
+   * @throws when there is no adapter, or its configuration cannot be read
+   */
+  static async fromPretrained(folderOrHubId: string, options: { revision?: string } = {}): Promise<PeftConfig> {
+    const { loadPeftConfig } = await import('./load.ts')
+    return loadPeftConfig(folderOrHubId, options.revision)
+  }
+
+  /** Writes `adapter_config.json` into a folder. */
+  async savePretrained(folder: string): Promise<void> {
+    const { writeConfig } = await import('./peft-format.ts')
+    await writeConfig(folder, this)
+  }
+
   /** Every option of the method with its default. */
   protected abstract defaults(): ConfigDefaults
 
@@ -93,27 +111,15 @@ export abstract class PeftConfig implements PeftConfigOptions {
 }
 
 /** Options that Python holds as floating point: a whole number is written as `0.0`, as Python does. */
-const FLOAT_KEYS = new Set(['lora_dropout'])
-
-/** JSON as Python's `json.dumps(indent=2, sort_keys=True)` writes it. */
-function pythonJson(value: unknown, floats: ReadonlySet<string>, key = '', indent = ''): string {
-  if (typeof value === 'number' && floats.has(key) && Number.isInteger(value)) return `${value}.0`
-  if (value === null || value === undefined) return 'null'
-  if (typeof value !== 'object') return JSON.stringify(value).replace(/[\u007f-\uffff]/g, escapeUnicode)
-  const inner = `${indent}  `
-  if (Array.isArray(value)) {
-    if (value.length === 0) return '[]'
-    return `[\n${value.map(item => inner + pythonJson(item, floats, '', inner)).join(',\n')}\n${indent}]`
-  }
-  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
-  if (entries.length === 0) return '{}'
-  const lines = entries.map(
-    ([name, item]) => `${inner}${JSON.stringify(name)}: ${pythonJson(item, floats, name, inner)}`,
-  )
-  return `{\n${lines.join(',\n')}\n${indent}}`
-}
-
-const escapeUnicode = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+const FLOAT_KEYS = new Set([
+  'beta1',
+  'beta2',
+  'd_initial',
+  'encoder_dropout',
+  'lora_dropout',
+  'orth_reg_weight',
+  'vera_dropout',
+])
 
 /**
  * The options in a file's JSON, in camelCase, apart from keys that are not among `known`. Values are left as they are.

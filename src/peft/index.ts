@@ -1,11 +1,33 @@
 /** @file Parameter-efficient fine-tuning: adapters on models, in PEFT's formats. */
-export { PEFT_VERSION, PeftConfig, type PeftConfigOptions } from './config.ts'
+export * from './adapterhub/index.ts'
+export {
+  Average,
+  BatchSplit,
+  type Composable,
+  type Composition,
+  Fuse,
+  Parallel,
+  Split,
+  Stack,
+} from './composition.ts'
+export { type ConfigDefaults, optionsFromJson, PEFT_VERSION, PeftConfig, type PeftConfigOptions } from './config.ts'
+export {
+  type AdapterFolder,
+  type AdapterFormat,
+  getAdapterFormat,
+  recognizeFormat,
+  registerAdapterFormat,
+} from './formats.ts'
+export { type HotswapOptions, hotswapAdapter } from './hotswap.ts'
+export { adaptersOf, injectAdapterInModel } from './inject-in-model.ts'
 export { loadPeftConfig } from './load.ts'
-export type { MergedParameter } from './merge.ts'
+export type { MergedParameter, MergeOptions } from './merge.ts'
 export {
   type AdapterContext,
   type CombineContext,
   type Entered,
+  type Front,
+  type GradientRequest,
   getPeftConfig,
   getPeftMethod,
   type MethodAbout,
@@ -14,12 +36,15 @@ export {
   type ModelFacts,
   type PeftMethod,
   PeftType,
+  type Prelude,
   type PreparationTools,
   peftTypes,
   registerPeftMethod,
   type SharedContext,
   type SharedState,
   type TargetOptions,
+  type TrainingFile,
+  type WeightedSource,
   type WrapContext,
 } from './method.ts'
 export * from './methods/index.ts'
@@ -29,16 +54,38 @@ export {
   getPeftModel,
   type LoadAdapterOptions,
   PeftModel,
+  type SaveAdapterOptions,
 } from './model.ts'
 export { ModulesToSaveWrapper } from './modules-to-save.ts'
 export { formatTrainableParameters, type ParameterCounts } from './parameter-counts.ts'
+export type { PushedAdapter, PushToHubOptions } from './push.ts'
+export { BASE_ROW, type RowChoice } from './rows.ts'
+export { empiricalFisher, type FisherOptions, type MaskScope, SparseLayer } from './sparse/index.ts'
 export { getPeftModelStateDict, type LoadReport, type StateDictEntry, setPeftModelStateDict } from './state-dict.ts'
+export {
+  type Consistent,
+  getLayerStatus,
+  getModelStatus,
+  type TunerLayerStatus,
+  type TunerModelStatus,
+} from './status.ts'
 export { TaskType } from './task-type.ts'
+export {
+  attachTokens,
+  isTokenTable,
+  TokenAdapterLayer,
+  TokenLayer,
+  type TokenOptions,
+  tieTokens,
+  withoutTies,
+} from './token-adapter.ts'
 export {
   type AdapterRows,
   type AdapterState,
+  changed,
   originalOf,
   ParameterTunerLayer,
   TunerLayer,
   tunerAt,
 } from './tuner-layer.ts'
+export type { CombinationType, WeightedOptions } from './weighted.ts'

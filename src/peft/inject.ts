@@ -3,6 +3,7 @@ import { type Module, ModuleDict, Parameter, ParameterDict } from '../nn/index.t
 import { Random } from '../util/random.ts'
 import { baseModules, unwrapped } from './adapted-tree.ts'
 import type { PeftConfig } from './config.ts'
+import { layerNumbers } from './layer-numbers.ts'
 import { type AdapterContext, getPeftMethod, type ModelFacts, type PeftMethod, type TargetOptions } from './method.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
 import { type ResolveTargetOptions, resolveTargets } from './targets.ts'
@@ -25,6 +26,8 @@ export interface InjectedAdapter extends AdapterContext {
   method: PeftMethod
   /** The paths of the target modules in the base model. */
   targets: readonly string[]
+  /** Undoes what {@link PeftMethod.reshape} did. */
+  restore?: () => void
 }
 
 /**
@@ -35,42 +38,70 @@ export interface InjectedAdapter extends AdapterContext {
  */
 export function injectAdapter(config: PeftConfig & TargetOptions, options: InjectOptions): InjectedAdapter {
   const method = getPeftMethod(config.peftType)
-  const { adapterName, model, seed, root } = options
+  const { adapterName, model, state } = options
   method.complete?.(config, model)
+  const restore = method.reshape?.({ adapterName, config, model, state })
+  try {
+    return injectInto(config, options, { method, restore })
+  } catch (cause) {
+    restore?.()
+    throw cause
+  }
+}
+
+function injectInto(
+  config: PeftConfig & TargetOptions,
+  options: InjectOptions,
+  { method, restore }: Pick<InjectedAdapter, 'method' | 'restore'>,
+): InjectedAdapter {
+  const { adapterName, model, seed, root } = options
   const targets = chooseTargets(method, config, options)
   method.validate?.(config, targets, model)
   const random = (name: string) => Random.forName(`${adapterName}:${name}`, seed)
   const shared = method.shared?.({ adapterName, config, model, targets, random }) ?? {}
   for (const [path, value] of Object.entries(shared)) place(root, path, adapterName, value)
   try {
-    return wrapTargets(config, options, { method, targets, shared, random })
+    return wrapTargets(config, options, { method, restore, targets, shared, random })
   } catch (cause) {
     removeShared(root, adapterName, Object.keys(shared))
     throw cause
   }
 }
 
-interface Prepared extends Pick<InjectedAdapter, 'method' | 'targets' | 'shared'> {
+interface Prepared extends Pick<InjectedAdapter, 'method' | 'restore' | 'targets' | 'shared'> {
   random(name: string): Random
 }
 
 function wrapTargets(
   config: PeftConfig & TargetOptions,
   options: InjectOptions,
-  { method, targets, shared, random }: Prepared,
+  { method, restore, targets, shared, random }: Prepared,
 ): InjectedAdapter {
   const { adapterName, state, model } = options
   const { tree } = model
   const layers = new Map<string, TunerLayer>()
+  const layerIndexOf = layerNumbers(model.base)
   const standing = new Map([...baseModules(tree)].map(({ path, at, module }) => [path, { at, module }]))
   for (const path of targets) {
     const { at, module } = standing.get(path)!
-    const layer = method.wrap?.({ module, path, adapterName, config, state, random: random(path), model, shared })
+    const layerIndex = layerIndexOf(path)
+    const layer = method.wrap?.({
+      module,
+      path,
+      layerIndex,
+      adapterName,
+      config,
+      state,
+      random: random(path),
+      model,
+      shared,
+    })
     if (!layer) {
       throw new Error(
         `${config.peftType} cannot work on "${path}", a ${unwrapped(module).constructor.name}; it works on ${method.layerKinds.join(', ')}`,
       )
     }
+    layer.layerIndex = layerIndex
     layers.set(path, layer)
     if (layer === module || isAround(module, layer)) continue
     tree.setSubmodule(at, layer)
@@ -78,7 +109,7 @@ function wrapTargets(
     for (const moved of baseModules(tree)) standing.set(moved.path, moved)
   }
   for (const name of config.modulesToSave ?? []) saveModule(tree, name, options)
-  const injected = { adapterName, config, model, shared, layers, state, method, targets }
+  const injected = { adapterName, config, model, shared, layers, state, method, targets, restore }
   method.attached?.(injected)
   return injected
 }
@@ -108,7 +139,8 @@ function chooseTargets(
   }
   config.targetModules = targets
   // Targets that only name parameters inside modules are the method's own affair.
-  return targets.length === 0 ? [] : resolveTargets(model.tree, targets, config, options)
+  const named = targets.length === 0 ? [] : resolveTargets(model.tree, targets, config, options)
+  return method.adjustTargets?.(config, model, named) ?? named
 }
 
 /** Puts something that an adapter owns into the dictionary at `path`, under the adapter's name. */

@@ -1,11 +1,12 @@
 /** @file What a method is: the interface that built-in methods and users' own implement, and the registry. */
-import type { Graph } from '../graph/index.ts'
+import type { Graph, Tensor } from '../graph/index.ts'
 import type { ModelInputs, ModelOutput, ModelTask, PreTrainedModel, PretrainedConfig } from '../models/index.ts'
-import type { Gradients, Module, Parameter, UpdateHook } from '../nn/index.ts'
+import type { Gradients, KeyValues, Module, Parameter, UpdateHook } from '../nn/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import type { Random } from '../util/random.ts'
 import type { PeftConfig } from './config.ts'
 import type { AdapterState, TunerLayer } from './tuner-layer.ts'
+import type { WeightedOptions } from './weighted.ts'
 
 /** What a method may know of the model that an adapter is put on. */
 export interface ModelFacts {
@@ -42,6 +43,8 @@ export interface WrapContext<C extends PeftConfig = PeftConfig> {
   module: Module
   /** Its path in the base model. */
   path: string
+  /** The number of the model's layer that it is a part of; undefined where it is in none. */
+  layerIndex: number | undefined
   adapterName: string
   config: C
   /** Which adapters are active; shared by all layers of a model. */
@@ -70,13 +73,52 @@ export interface Entered {
   leave?(output: ModelOutput): ModelOutput
 }
 
+/** What {@link PeftMethod.prelude} gives: virtual tokens, or the keys and values of some; either or both. */
+export interface Prelude {
+  /** `[1, length, hidden]`, in place of embedded tokens. */
+  embeddings?: Tensor
+  /** `[1, heads, length, width]` for each layer of a decoder. */
+  keyValues?: readonly KeyValues[]
+}
+
+/** What stands in front of every text; see {@link PeftMethod.front}. */
+export interface Front {
+  /** How many of the positions that a text can have it takes. */
+  positions: number
+  /** Whether the first token of the text is predicted behind it, so that it counts in the loss of a decoder. */
+  predicts: boolean
+}
+
+/** A file beside the one that PEFT knows; see {@link PeftMethod.trainingFile}. */
+export interface TrainingFile<C extends PeftConfig = PeftConfig> {
+  /** Its name: `prompt_encoder.safetensors`. */
+  readonly name: string
+  /**
+   * What stands in it, by keys that the adapter's own file does not have; nothing where that file suffices.
+   *
+   * @param own the adapter's own parameters, as for {@link PeftMethod.stateDict}
+   */
+  stateDict(context: AdapterContext<C>, own: ReadonlyMap<string, Parameter>): Map<string, Parameter>
+}
+
+/** Which gradients a preparation wants. */
+export interface GradientRequest {
+  /** Whether each example has a gradient of its own (false): a batch has the mean of its examples'. */
+  perExample?: boolean
+  /** How many examples are looked at, at most; batches are taken whole. All by default. */
+  limit?: number
+}
+
 /** What a preparation with data can use; see {@link PeftMethod.prepare}. */
 export interface PreparationTools {
   /**
    * The gradients of the loss by `parameters`, batch after batch. The parameters may belong to the base model: they are
    * differentiated, never changed.
    */
-  gradients(parameters: Iterable<readonly [string, Parameter]>): AsyncIterable<{ loss: number; grads: Gradients }>
+  gradients(
+    parameters: Iterable<readonly [string, Parameter]>,
+    request?: GradientRequest,
+  ): AsyncIterable<{ loss: number; grads: Gradients }>
 }
 
 /** Options that choose the modules a layer method works on. */
@@ -143,6 +185,8 @@ export interface PeftMethod<C extends PeftConfig & TargetOptions = PeftConfig & 
   /** The configuration in a file's JSON. */
   configFromJson(json: unknown, label: string): C
 
+  /** Whether its adapters need others to work on (a fusion); then it is not among the methods to choose from. */
+  readonly needsOthers?: boolean
   /** The kinds of modules it works on, for messages; empty when it works on the model as a whole. */
   readonly layerKinds: readonly string[]
   /** The target modules for a model type, where the user names none. */
@@ -151,6 +195,14 @@ export interface PeftMethod<C extends PeftConfig & TargetOptions = PeftConfig & 
   chooseModules?(config: C, model: ModelFacts): string[]
   /** Fills in the options that depend on the model and that the user left open; throws where the model does not suit. */
   complete?(config: C, model: ModelFacts): void
+  /**
+   * Changes the model's tree before its modules are chosen: layers that stand there several times.
+   *
+   * @returns what undoes it once the adapter goes
+   */
+  reshape?(context: Omit<AdapterContext<C>, 'shared' | 'layers'>): (() => void) | undefined
+  /** The modules to work on, from those that `targetModules` names: some less, or others beside them. */
+  adjustTargets?(config: C, model: ModelFacts, named: readonly string[]): readonly string[]
   /** Checks what can only be checked on a model; throws with the way out. */
   validate?(config: C, targets: readonly string[], model: ModelFacts): void
 
@@ -166,23 +218,73 @@ export interface PeftMethod<C extends PeftConfig & TargetOptions = PeftConfig & 
 
   /** Changes what enters the model and what leaves it: soft prompts. Traced like `forward`. */
   enter?(inputs: ModelInputs, context: AdapterContext<C> & { graph: Graph }): Entered
+  /** What {@link PeftMethod.enter} puts in front of every text, counted. */
+  front?(config: C, model: ModelFacts): Front
+  /**
+   * What {@link PeftMethod.enter} puts in front of every text of a decoder, by itself, so that generation computes its
+   * keys and values once. Traced. `enter` leaves inputs alone whose cache continues a sequence.
+   */
+  prelude?(context: AdapterContext<C>): Prelude
   /** Looks at data before training: gradients, importance. Called once an adapter, by the Trainer or by `prepareAdapter`. */
   prepare?(context: AdapterContext<C>, tools: PreparationTools): Promise<void>
+  /** Whether an adapter with these options wants to be prepared, where only some do. */
+  wantsData?(config: C): boolean
   /** Told of the training steps of the adapter's parameters: rank allocation, random masks. */
   updateHook?(context: AdapterContext<C>): UpdateHook | undefined
 
+  /** The name of the format that an adapter is saved in, by {@link registerAdapterFormat}; `peft` by default. */
+  format?(config: C): string
   /** The parameters to save under the keys of the file; by default the adapter's own, without the adapter's name in the keys. */
   stateDict?(context: AdapterContext<C>, own: ReadonlyMap<string, Parameter>): Map<string, Parameter>
+  /** What the keys of modules of the base begin with in the file: `base_model.model.` unless a method's files differ. */
+  readonly basePath?: string
+  /** A file beside the adapter's own, which PEFT passes over: what it takes to train on and PEFT does not keep. */
+  trainingFile?: TrainingFile<C>
+  /** Whether an embedding that the adapter targets is saved whole with it (true). */
+  savesEmbeddings?(config: C): boolean
+  /** Throws where this very adapter cannot be merged, with the way out. */
+  checkMerge?(context: AdapterContext<C>): void
+  /**
+   * The adapter as one that does the same on the unchanged base, where its first values were taken out of the base.
+   *
+   * @param own what {@link PeftMethod.stateDict} gives
+   * @param initial the tensors of the adapter before training, where its file was kept
+   */
+  toPlain?(
+    context: AdapterContext<C>,
+    own: ReadonlyMap<string, Parameter>,
+    initial?: ReadonlyMap<string, Float32Array>,
+  ): { config: C; state: Map<string, Parameter> }
   /** Makes room for the tensors of a file whose shapes the options alone do not tell. Called before values are placed. */
   beforeLoad?(context: AdapterContext<C>, shapes: ReadonlyMap<string, readonly number[]>): void
-  /** A new adapter that is the weighted sum of others; see `addWeightedAdapter`. */
+  /** Checks the values that were placed against those of the file, by key. @returns what is odd, for a warning */
+  afterLoad?(context: AdapterContext<C>, values: ReadonlyMap<string, Float32Array>): Promise<string | undefined>
+  /** The options of an adapter that is the weighted sum of others; throws where they do not fit together. */
+  combinedConfig?(context: Omit<CombineContext<C>, 'target'> & { targets: Partial<C> }): C
+  /** Gives a new adapter the values of the weighted sum of others; see `addWeightedAdapter`. */
   combine?(context: CombineContext<C>): Promise<void>
+  /**
+   * Gives an adapter the options of another one, whose values are about to take the place of its own; see
+   * `hotswapAdapter`. Throws, before it changes anything, where they do not fit.
+   *
+   * @param shapes the shapes of the other adapter's tensors, by the keys of its file
+   * @returns the options of what the adapter is then
+   */
+  swap?(context: AdapterContext<C>, config: C, shapes: ReadonlyMap<string, readonly number[]>): C
+}
+
+/** An adapter that takes part in a weighted sum. */
+export interface WeightedSource<C extends PeftConfig = PeftConfig> {
+  name: string
+  weight: number
+  config: C
+  layers: ReadonlyMap<string, TunerLayer>
 }
 
 /** What {@link PeftMethod.combine} is given: the sources, and the new adapter with its first values. */
 export interface CombineContext<C extends PeftConfig = PeftConfig> {
-  sources: readonly { name: string; weight: number; config: C }[]
-  options: Readonly<Record<string, unknown>>
+  sources: readonly WeightedSource<C>[]
+  options: WeightedOptions
   target: AdapterContext<C>
 }
 
@@ -209,9 +311,9 @@ export function getPeftMethod(peftType: string): PeftMethod {
   return method
 }
 
-/** The types of all registered methods. */
+/** The types of all registered methods whose adapters work by themselves. */
 export function peftTypes(): string[] {
-  return [...methods.keys()]
+  return [...methods].filter(([, { needsOthers }]) => !needsOthers).map(([type]) => type)
 }
 
 /** The configuration in the JSON of an `adapter_config.json`, of whatever registered method it is. */

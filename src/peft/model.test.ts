@@ -169,7 +169,7 @@ describe('getPeftModel on a module of one’s own', () => {
     ],
     ['a rank of zero', () => new LoraConfig({ r: 0 }), /r must be a whole number above 0, got 0/],
     ['a dropout of one', () => new LoraConfig({ loraDropout: 1 }), /loraDropout must lie in \[0, 1\)/],
-    ['an option that is not implemented', () => new LoraConfig({ useDora: true }), /useDora is not implemented/],
+    ['an option that is not implemented', () => new LoraConfig({ useBdlora: {} }), /useBdlora is not implemented/],
     ['an unknown task', () => new LoraConfig({ taskType: 'SEQ_CLASS' as never }), /taskType "SEQ_CLASS" is not known/],
     [
       'no targets for an unknown model type',

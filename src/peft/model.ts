@@ -1,5 +1,5 @@
 /** @file PeftModel: a base model with adapters. */
-import { add, graphOf } from '../graph/index.ts'
+import { add, concat, graphOf, Tensor } from '../graph/index.ts'
 import {
   type GenerateOptions,
   type GenerateResult,
@@ -9,18 +9,24 @@ import {
 } from '../models/generator.ts'
 import type { ModelInputs, ModelOutput } from '../models/index.ts'
 import { PreTrainedModel } from '../models/index.ts'
-import { Module, type Parameter } from '../nn/index.ts'
+import { joinKeyValues, KeyValueCache, type KeyValues, Module, type Parameter } from '../nn/index.ts'
+import type { TensorData } from '../runtime/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { canonicalSlots } from './adapted-tree.ts'
+import { adaptersOf, type Composition, fusionsOf, isComposition, repetitionsOf } from './composition.ts'
 import type { PeftConfig } from './config.ts'
 import { type InjectedAdapter, injectAdapter, removeShared } from './inject.ts'
-import { type MergedParameter, mergeTree } from './merge.ts'
-import type { ModelFacts, TargetOptions } from './method.ts'
+import { type MergedParameter, type MergeOptions, mergeTree, takeWrappersOut } from './merge.ts'
+import { activate, type Merged, mergeInPlace, refuseMerged, unmergeInPlace } from './merging.ts'
+import type { Front, ModelFacts, PreparationTools, TargetOptions } from './method.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
 import { formatTrainableParameters, type ParameterCounts } from './parameter-counts.ts'
+import type { PushedAdapter, PushToHubOptions } from './push.ts'
+import { chooseForRows, type RowChoice, rowIndices, tracedRows } from './rows.ts'
 import { getPeftModelStateDict } from './state-dict.ts'
 import { HEAD_MODULES } from './task-type.ts'
-import { type AdapterState, TunerLayer } from './tuner-layer.ts'
+import { type AdapterState, changed, TunerLayer } from './tuner-layer.ts'
+import { addWeightedAdapter, type WeightedOptions } from './weighted.ts'
 
 /** A configuration of any layer method. */
 export type AnyPeftConfig = PeftConfig & TargetOptions
@@ -61,13 +67,21 @@ export class PeftModel<M extends Module = Module> extends Module {
   readonly #adapters = new Map<string, InjectedAdapter>()
   /** The parameters that each adapter trains while it is active. */
   readonly #trained = new Map<string, readonly Parameter[]>()
+  /** The adapters whose method has looked at data, or that came with what it found. */
+  readonly #prepared = new Set<string>()
+  /** What is merged into the weights of the tree. */
+  #merged: Merged | undefined
   /** From the tree's own parameters to the base's that they began as. */
   readonly #originals: ReadonlyMap<Parameter, Parameter>
 
-  constructor(base: M) {
+  /** @param options.inPlace put adapters into the given tree itself, in the place of a copy (false) */
+  constructor(given: M, { inPlace = false }: { inPlace?: boolean } = {}) {
     super()
+    const copy = given.clone()
+    const [base, tree] = inPlace ? [copy, given] : [given, copy]
     this.#base = base
-    const tree = base.clone()
+    // What is compiled of the tree by itself follows the adapters too.
+    Object.defineProperty(tree, 'variant', { value: () => this.variant(), configurable: true })
     const originals = base.parameters()
     this.#originals = new Map(tree.parameters().map((parameter, i) => [parameter, originals[i]]))
     for (const [, parameter] of tree.namedParameters()) parameter.requiresGrad = false
@@ -102,16 +116,44 @@ export class PeftModel<M extends Module = Module> extends Module {
         `${this.#base.constructor.name} does not declare its inputs: give it a method inputSpecs(), or give the inputs to compile or valueAndGrad`,
       )
     }
-    return base.inputSpecs()
+    return { ...base.inputSpecs(), adapter_indices: { dtype: 'int64', shape: ['batch'], optional: true } }
+  }
+
+  /**
+   * The input `adapter_indices` of a batch whose rows have adapters of their own.
+   *
+   * @param rows the adapter of each row; `__base__` is the base model
+   * @throws for a name that no adapter has
+   * @example
+   * await run({ ...batch, adapter_indices: peft.adapterIndices(['legal', 'default', '__base__']) })
+   */
+  adapterIndices(rows: readonly string[]): TensorData {
+    return rowIndices(rows, this.adapterNames())
+  }
+
+  /** What a generation needs for rows that name their adapters: only those adapters take part in it. */
+  adapterRows(rows: readonly string[]): RowChoice {
+    return chooseForRows(rows, this.adapterNames())
+  }
+
+  /** Equal as long as the same function is computed of inputs and parameters: what was compiled follows it. */
+  variant(): string {
+    return JSON.stringify({ ...this.adapterState, rows: undefined })
   }
 
   // biome-ignore lint/suspicious/noExplicitAny: a module of one's own has its own signature
   override forward(inputs: ModelInputs, ...others: any[]): ModelOutput {
     const { adapterState } = this
     if (adapterState.disabled) this.#useOriginalBiases()
+    const isTraining = graphOf(inputs instanceof Tensor ? [inputs] : Object.values(inputs)).training
+    if (isTraining && !adapterState.disabled) refuseMerged(this.mergedAdapters, 'Nothing can be trained')
     const entered = this.#enter(inputs)
-    const rows = entered.inputs.adapter_indices
-    if (rows) adapterState.rows = { index: rows, names: this.adapterNames() }
+    const { adapter_indices: rows, adapter_names: names = this.adapterNames() } = entered.inputs
+    if (rows) {
+      refuseMerged(this.mergedAdapters, 'Rows cannot have adapters of their own')
+      this.#refuseChangedBase()
+      adapterState.rows = tracedRows(rows, names)
+    }
     try {
       const output = this.base_model.forward(entered.inputs, ...others) as ModelOutput
       return withPenalties(entered.leave(output))
@@ -123,10 +165,12 @@ export class PeftModel<M extends Module = Module> extends Module {
   /** What the active adapters make of the inputs, and of the outputs then. */
   #enter(inputs: ModelInputs): { inputs: ModelInputs; leave(output: ModelOutput): ModelOutput } {
     const leaves: ((output: ModelOutput) => ModelOutput)[] = []
+    const { composition, disabled } = this.adapterState
+    if (composition && !disabled) inputs = repeatRows(inputs, repetitionsOf(composition))
     for (const name of this.activeAdapters) {
       const adapter = this.adapter(name)
       if (!adapter.method.enter) continue
-      if (inputs.adapter_indices)
+      if (inputs.adapter_indices && !adapter.method.can.mixedBatch)
         throw new Error(`${adapter.config.peftType} changes what enters the model and cannot differ from row to row`)
       const entered = adapter.method.enter(inputs, { ...adapter, graph: graphOf(Object.values(inputs)) })
       inputs = entered.inputs
@@ -135,13 +179,52 @@ export class PeftModel<M extends Module = Module> extends Module {
     return { inputs, leave: output => leaves.reduce((result, leave) => leave(result), output) }
   }
 
+  /** What active adapters put in front of every text, counted. */
+  front(): Front {
+    const result = { positions: 0, predicts: false }
+    for (const name of this.activeAdapters) {
+      const { method, config, model } = this.adapter(name)
+      const own = method.front?.(config, model)
+      result.positions += own?.positions ?? 0
+      result.predicts ||= own?.predicts ?? false
+    }
+    return result
+  }
+
+  /**
+   * The keys and values of what active adapters put in front of every text of a decoder, `[1, heads, length, width]` for
+   * each layer; none where there is nothing. Traced.
+   */
+  prelude(): readonly KeyValues[] {
+    let past: readonly KeyValues[] = []
+    const embeddings: Tensor[] = []
+    for (const name of this.activeAdapters) {
+      const adapter = this.adapter(name)
+      const own = adapter.method.prelude?.(adapter)
+      if (own?.embeddings) embeddings.unshift(own.embeddings)
+      if (own?.keyValues) past = joinKeyValues(own.keyValues, past)
+    }
+    if (embeddings.length === 0) return past
+    const cache = new KeyValueCache(past, [], true)
+    this.base_model.forward({ inputs_embeds: concat(embeddings, 1), cache })
+    return joinKeyValues(past, cache.present)
+  }
+
   /** With the adapters off, biases of the base that were trained with them have the base's values (PEFT leaves them). */
   #useOriginalBiases(): void {
     const graph = graphOf([])
     for (const [own, original] of this.#originals) {
-      const isOwn = own.isLoaded && !(original.isLoaded && own.data === original.data)
-      if (isOwn) graph.bind(own, () => original.trace(graph))
+      if (isChanged(own, original)) graph.bind(own, () => original.trace(graph))
     }
+  }
+
+  /** Rows share what an adapter has trained of the base: it cannot be one thing for one row and another for the next. */
+  #refuseChangedBase(): void {
+    const changed = [...this.#originals].find(([own, original]) => isChanged(own, original))
+    if (!changed) return
+    throw new Error(
+      `Rows cannot have adapters of their own: an adapter has changed "${changed[0].name}" of the base, which all rows share (options such as bias "all"); run each adapter by itself, with setAdapter`,
+    )
   }
 
   /** Continues prompts token by token with the active adapters; see {@link PreTrainedModel.generate}. */
@@ -194,7 +277,11 @@ export class PeftModel<M extends Module = Module> extends Module {
     return [...this.#base.namedModules()].filter(([, module]) => layers.includes(module)).map(([path]) => path)
   }
 
-  /** Adds an adapter with fresh values. It becomes active when it is the first. */
+  /**
+   * Adds an adapter with fresh values. It becomes active when it is the first.
+   *
+   * @throws when the name is taken or not fit, the options do not suit the model, or adapters are merged
+   */
   addAdapter(adapterName: string, config: AnyPeftConfig, { seed = 0, strict = true }: GetPeftModelOptions = {}): void {
     if (adapterName in this.peftConfig)
       throw new Error(`There already is an adapter "${adapterName}"; delete it, or choose another name`)
@@ -204,6 +291,8 @@ export class PeftModel<M extends Module = Module> extends Module {
     const taken = [...this.#base.parameterSlots()].find(([path]) => path.split('.').includes(adapterName))
     if (taken)
       throw new Error(`An adapter cannot be called "${adapterName}": "${taken[0]}" of the model has that in its name`)
+    // First values may depend on the weights as the base has them.
+    refuseMerged(this.mergedAdapters, 'No adapter can be added')
     const own = config.with({}) as AnyPeftConfig
     const heads = this.#headModules(own)
     own.modulesToSave = heads.length ? [...new Set([...(own.modulesToSave ?? []), ...heads])] : own.modulesToSave
@@ -228,6 +317,7 @@ export class PeftModel<M extends Module = Module> extends Module {
       throw cause
     }
     this.peftConfig[adapterName] = own
+    changed(this.adapterState)
     this.#train(adapterName, own)
     if (this.adapterState.active.length === 0) this.adapterState.active = [adapterName]
     this.#trainActive()
@@ -259,22 +349,29 @@ export class PeftModel<M extends Module = Module> extends Module {
 
   /** Finds what an adapter trains: its own parameters, its modules, and the biases that it asks for. */
   #train(adapterName: string, config: AnyPeftConfig): void {
+    // Those that were found before may be frozen now.
+    const known = new Set(this.#trained.get(adapterName))
     const { bias } = config as { bias?: string }
     const adapter = this.#adapters.get(adapterName)!
     const hook = adapter.method.updateHook?.(adapter)
     const targets = adapter.targets.map(path => `base_model.model.${path}.`)
     const trained: Parameter[] = []
-    for (const [path, parameter] of canonicalSlots(this)) {
+    const others = new Set(this.adapterNames().filter(name => name !== adapterName))
+    for (const [path, parameter] of canonicalSlots(this, '', { without: others })) {
+      // Most paths belong to the base: only those that can matter are taken apart.
+      if (!(path.includes(adapterName) || (bias && bias !== 'none' && path.endsWith('bias')))) continue
       const parts = path.split('.')
       if (parts.includes(adapterName)) {
         parameter.varies = true
         if (hook) parameter.hook = hook
-        if (parameter.requiresGrad) trained.push(parameter)
+        if (parameter.requiresGrad || known.has(parameter)) trained.push(parameter)
         continue
       }
       const isBias = parts.at(-1) === 'bias' && !parts.includes('original_module')
       const isTarget = targets.some(target => path.startsWith(target))
-      if (isBias && (bias === 'all' || (bias === 'lora_only' && isTarget))) trained.push(parameter)
+      if (!isBias || !(bias === 'all' || (bias?.endsWith('_only') && isTarget))) continue
+      parameter.varies = true
+      trained.push(parameter)
     }
     this.#trained.set(adapterName, [...new Set(trained)])
   }
@@ -283,32 +380,80 @@ export class PeftModel<M extends Module = Module> extends Module {
   #trainActive(): void {
     for (const parameters of this.#trained.values()) for (const parameter of parameters) parameter.requiresGrad = false
     for (const name of this.adapterState.active) {
-      if (!this.peftConfig[name].inferenceMode) this.setRequiresGrad(name, true)
+      if (this.peftConfig[name].inferenceMode) continue
+      for (const parameter of this.#trained.get(name) ?? []) parameter.requiresGrad = true
     }
+  }
+
+  /** Finds anew what an adapter trains, after its method has put other parameters in the place of its own. */
+  refreshTrained(adapterName: string): void {
+    changed(this.adapterState)
+    this.#train(adapterName, this.configOf(adapterName))
+    this.#trainActive()
   }
 
   /** Lets adapters train, or freezes them. A switch of adapters lets the active ones train again. */
   setRequiresGrad(adapterNames: string | readonly string[], requiresGrad = true): void {
     for (const name of [adapterNames].flat()) {
       this.configOf(name)
+      if (requiresGrad && this.mergedAdapters.includes(name)) refuseMerged([name], 'It cannot train')
       for (const parameter of this.#trained.get(name) ?? []) parameter.requiresGrad = requiresGrad
     }
   }
 
-  /** Makes one adapter, or several, the active ones. */
-  setAdapter(adapterName: string | readonly string[]): void {
-    const names = typeof adapterName === 'string' ? [adapterName] : [...adapterName]
+  /** Whether the method of an adapter wants to look at data before training, and has not yet. */
+  needsPreparation(adapterName: string): boolean {
+    const { method, config } = this.adapter(adapterName)
+    const wantsData = method.prepare !== undefined && (method.wantsData?.(config) ?? true)
+    return wantsData && !this.#prepared.has(adapterName)
+  }
+
+  /** Says that an adapter has what its method would look for in data: its values came from a file. */
+  markPrepared(adapterName: string): void {
+    this.#prepared.add(adapterName)
+  }
+
+  /** Lets an adapter's method look at data; `prepareAdapters` of the training layer makes the tools. */
+  async prepare(adapterName: string, tools: PreparationTools): Promise<void> {
+    const adapter = this.adapter(adapterName)
+    await adapter.method.prepare?.(adapter, tools)
+    this.#prepared.add(adapterName)
+    this.#train(adapterName, adapter.config)
+    this.#trainActive()
+  }
+
+  /**
+   * Makes one adapter, or several, the active ones; a composition says how they work together.
+   *
+   * @example
+   * peft.setAdapter(Stack('language', Fuse('sentiment', 'topic')))
+   * @param options.skipLayers the numbers of the layers that compute without adapters until this is called again
+   *   (AdapterDrop, arXiv 2010.11918); decoder layers count on after the encoder's
+   */
+  setAdapter(
+    adapterName: string | readonly string[] | Composition,
+    options: { skipLayers?: readonly number[] } = {},
+  ): void {
+    const composition = isComposition(adapterName) ? adapterName : undefined
+    const names = composition ? [...adaptersOf(composition), ...fusionsOf(composition)] : [adapterName as string].flat()
     for (const name of names) this.configOf(name)
+    const merged = this.mergedAdapters
+    if (merged.length && names.join() !== merged.join())
+      refuseMerged(merged, `The active adapters cannot become ${names.join(', ') || 'none'}`)
     this.adapterState.active = names
+    this.adapterState.composition = composition
+    this.adapterState.skipLayers = options.skipLayers
     this.#trainActive()
   }
 
   /** Removes an adapter; the first of those that are left becomes active where none is. */
   deleteAdapter(adapterName: string): void {
     this.configOf(adapterName)
+    if (this.mergedAdapters.includes(adapterName)) refuseMerged([adapterName], 'It cannot be deleted')
     this.#unwrap(adapterName)
     delete this.peftConfig[adapterName]
     const left = this.adapterState.active.filter(name => name !== adapterName)
+    if (left.length !== this.adapterState.active.length) this.adapterState.composition = undefined
     this.adapterState.active = left.length ? left : this.adapterNames().slice(0, 1)
     this.#trainActive()
   }
@@ -324,8 +469,11 @@ export class PeftModel<M extends Module = Module> extends Module {
       if (module.adapterNames().length === 0)
         this.model.setSubmodule(path, isTuner ? module.base_layer : module.original_module)
     }
+    this.#adapters.get(adapterName)?.restore?.()
+    changed(this.adapterState)
     this.#adapters.delete(adapterName)
     this.#trained.delete(adapterName)
+    this.#prepared.delete(adapterName)
   }
 
   /** Runs `action` with all adapters off: the model computes what the base computes. */
@@ -344,11 +492,10 @@ export class PeftModel<M extends Module = Module> extends Module {
     return getPeftModelStateDict(this, adapterName)
   }
 
-  /** The parameters whose values adapters hold or change: those that vary between runs. */
+  /** The parameters whose values vary between runs: those of adapters, and what they train of the base. */
   adapterParameters(): [string, Parameter][] {
-    const own = new Set(this.adapterNames().flatMap(name => [...this.stateDict(name).values()]))
     return [...this.namedParameters()].filter(
-      ([, parameter]) => (parameter.varies || own.has(parameter)) && (parameter.isLoaded || parameter.isPending),
+      ([, { varies, isLoaded, isPending }]) => varies && (isLoaded || isPending),
     )
   }
 
@@ -371,22 +518,141 @@ export class PeftModel<M extends Module = Module> extends Module {
   }
 
   /**
-   * A plain model of the base's class whose weights contain the active adapters. This model and the base stay as they
-   * are.
+   * Sets the scale of an adapter's effect in all its layers, as a factor on what its options say; nothing is compiled
+   * for it.
    *
-   * @param options.onReport receives the largest change of each merged parameter
+   * @throws for methods whose effect has no scale
    */
-  async mergeAndUnload(options: { onReport?: (report: readonly MergedParameter[]) => void } = {}): Promise<M> {
-    const tree = this.model.clone()
-    const report = await mergeTree(tree, this.activeAdapters)
-    options.onReport?.(report)
+  setScale(adapterName: string, scale: number): void {
+    for (const layer of this.adapter(adapterName).layers.values()) layer.setScale(adapterName, scale)
+  }
+
+  /** The adapters that are merged into the weights of this model now. */
+  get mergedAdapters(): readonly string[] {
+    return this.#merged?.adapters ?? []
+  }
+
+  /**
+   * Makes adapters part of the weights of this model's tree: it computes the same and costs what the base costs. The
+   * base stays as it is, and `unmergeAdapter` brings back exactly what was there. The merged adapters are the active
+   * ones until then.
+   *
+   * @param adapterNames by default the active ones; those that are merged already stay so
+   * @returns the largest change of each merged parameter
+   * @throws when a method cannot be merged, or a merged value would be NaN or infinite; then nothing was changed
+   */
+  async mergeAdapter(
+    adapterNames?: readonly string[],
+    options: MergeOptions = {},
+  ): Promise<readonly MergedParameter[]> {
+    const before = this.#merged
+    const adapters = [...new Set([...this.mergedAdapters, ...this.#mergeable(adapterNames)])]
+    if (adapters.length === this.mergedAdapters.length)
+      refuseMerged(this.mergedAdapters, `Merging ${adapters.join(', ')} again changes nothing; it cannot be done`)
+    const remerge = unmergeInPlace(this.model)
+    try {
+      const report = await mergeInPlace(this.model, adapters, options)
+      this.#merged = { adapters, activeBefore: before?.activeBefore ?? this.adapterState.active }
+      activate(this.adapterState, adapters)
+      return report
+    } catch (cause) {
+      remerge()
+      throw cause
+    }
+  }
+
+  /** Takes merged adapters out of the weights: they are exactly what they were. */
+  unmergeAdapter(): void {
+    if (!this.#merged) throw new Error('There is nothing to unmerge: no adapter is merged into the weights')
+    unmergeInPlace(this.model)
+    activate(this.adapterState, this.#merged.activeBefore)
+    this.#merged = undefined
+  }
+
+  /** The adapters to merge, once it is clear that they can be. */
+  #mergeable(adapterNames: readonly string[] = this.activeAdapters): readonly string[] {
+    if (adapterNames.length === 0)
+      throw new Error('There is nothing to merge: no adapter is active; name those to merge')
+    for (const name of adapterNames) {
+      const adapter = this.adapter(name)
+      const { method } = adapter
+      if (!method.can.merge) {
+        throw new Error(
+          `${method.about.title} cannot be merged: the effect of "${name}" is not a change of weights. Keep the adapter beside the model.`,
+        )
+      }
+      method.checkMerge?.(adapter)
+    }
+    return adapterNames
+  }
+
+  /**
+   * A plain model of the base's class whose weights contain adapters. This model and the base stay as they are.
+   *
+   * @param options.adapterNames by default the active ones
+   * @param options.onReport receives the largest change of each merged parameter
+   * @throws when a method cannot be merged, or a merged value would be NaN or infinite
+   */
+  async mergeAndUnload(options: MergeAndUnloadOptions = {}): Promise<M> {
+    const { adapterNames = this.activeAdapters, onReport, ...merging } = options
+    // Without active adapters there is nothing to merge, and the result is the base.
+    if (adapterNames.length) this.#mergeable(adapterNames)
+    const tree = this.#plainCopy()
+    const report = await mergeTree(tree, adapterNames, merging)
+    onReport?.(report)
     return tree
   }
 
-  /** Writes an adapter: `adapter_config.json`, `adapter_model.safetensors` and a model card, as PEFT does. */
-  async savePretrained(folder: string, options: { selectedAdapters?: readonly string[] } = {}): Promise<void> {
+  /**
+   * A plain model of the base's class without the adapters. Modules that the active adapter trained as a whole stay as
+   * it left them, as in PEFT.
+   */
+  async unload(): Promise<M> {
+    const tree = this.#plainCopy()
+    takeWrappersOut(tree, this.activeAdapters)
+    return tree
+  }
+
+  /** A copy of the tree in which nothing is merged. */
+  #plainCopy(): M {
+    const remerge = unmergeInPlace(this.model)
+    try {
+      return this.model.clone()
+    } finally {
+      remerge()
+    }
+  }
+
+  /**
+   * Adds an adapter that is the weighted sum of others; which ways of adding up there are is the method's affair.
+   *
+   * @throws when the name is taken, a method has no sum, or the adapters do not fit together; then nothing was changed
+   * @example
+   * await peft.addWeightedAdapter(['legal', 'default'], [0.7, 0.3], 'both', { combinationType: 'ties_svd', density: 0.5 })
+   */
+  async addWeightedAdapter(
+    adapters: readonly string[],
+    weights: readonly number[],
+    adapterName: string,
+    options: WeightedOptions = {},
+  ): Promise<void> {
+    await addWeightedAdapter(this, adapters, weights, adapterName, options)
+  }
+
+  /** Writes adapters, each in the format of its method: as PEFT does, or as AdapterHub does. */
+  async savePretrained(folder: string, options: SaveAdapterOptions = {}): Promise<void> {
     const { saveAdapters } = await import('./save.ts')
-    await saveAdapters(this, folder, options.selectedAdapters ?? this.adapterNames())
+    await saveAdapters(this, folder, options)
+  }
+
+  /**
+   * Uploads adapters to a hub, in the form that `savePretrained` writes.
+   *
+   * @param repo `user/name`; it is made where there is none
+   */
+  async pushToHub(repo: string, options: PushToHubOptions = {}): Promise<PushedAdapter> {
+    const { pushToHub } = await import('./push.ts')
+    return pushToHub(this, repo, options)
   }
 
   /** Loads another adapter from a folder or hub id. It becomes active when it is the first. */
@@ -407,10 +673,54 @@ export class PeftModel<M extends Module = Module> extends Module {
   }
 }
 
+/** Whether a parameter of the tree has got other values than the base's that it began as. */
+function isChanged(own: Parameter, original: Parameter): boolean {
+  if (!own.isLoaded || !original.isLoaded) return own.isLoaded
+  const [a, b] = [own.data, original.data]
+  // Whoever compiles the base lays its values into another array.
+  return a !== b && a.some((value, i) => value !== b[i])
+}
+
+/** The inputs with all rows as often as parallel adapters want them; labels that were repeated already stay. */
+function repeatRows(inputs: ModelInputs, times: number): ModelInputs {
+  if (times === 1) return inputs
+  if (inputs.cache) throw new Error('Parallel adapters repeat the batch, which a cache has no place for')
+  const batch = (inputs.input_ids ?? inputs.inputs_embeds ?? inputs.pixel_values)?.shape[0]
+  const repeated = Object.entries(inputs).map(([name, value]) => [
+    name,
+    value instanceof Tensor && value.rank > 0 && value.shape[0] === batch
+      ? concat(Array<Tensor>(times).fill(value), 0)
+      : value,
+  ])
+  return Object.fromEntries(repeated) as ModelInputs
+}
+
 /** The output with what layers want added to the loss, where there is a loss. */
 function withPenalties(output: ModelOutput): ModelOutput {
   const { loss } = output
   return loss ? { ...output, loss: loss.graph.takeLosses().reduce((sum, part) => add(sum, part), loss) } : output
+}
+
+/** Options of {@link PeftModel.mergeAndUnload}. */
+export interface MergeAndUnloadOptions extends MergeOptions {
+  adapterNames?: readonly string[]
+  onReport?: (report: readonly MergedParameter[]) => void
+}
+
+/** Options of {@link PeftModel.savePretrained}. */
+export interface SaveAdapterOptions {
+  /** The adapters to write; all by default. */
+  selectedAdapters?: readonly string[]
+  /**
+   * Writes adapters whose first values were taken out of the base (PiSSA, OLoRA) as plain LoRA of twice the rank, which
+   * does the same on the base as it is, also in other libraries (false).
+   */
+  convertToPlainLora?: boolean
+  /**
+   * The folder of the adapter as it was saved before training, with whose values `convertToPlainLora` is done; by
+   * default what was taken out is worked out again from the base. PEFT's name.
+   */
+  pathInitialModelForWeightConversion?: string
 }
 
 /** Options for loading an adapter. */
@@ -418,6 +728,8 @@ export interface LoadAdapterOptions {
   /** Whether the adapter can be trained further (false). */
   isTrainable?: boolean
   revision?: string
+  /** Whether the prediction head in files of AdapterHub is loaded with the adapter (true). */
+  withHead?: boolean
   /** Takes what is odd and does not prevent loading; printed by default. */
   onWarning?: (message: string) => void
 }

@@ -34,7 +34,12 @@ export class ModulesToSaveWrapper extends Module {
   /** The module that computes now. */
   get current(): Module {
     const { active, disabled } = this.adapterState
-    const name = disabled ? undefined : active.find(adapter => this.modules_to_save.has(adapter))
+    return this.chosen(disabled ? [] : active)
+  }
+
+  /** The module that computes with these adapters active: the copy of the first that has one, else the original. */
+  chosen(adapters: readonly string[]): Module {
+    const name = adapters.find(adapter => this.modules_to_save.has(adapter))
     return (name === undefined ? undefined : this.modules_to_save.get(name)) ?? this.original_module
   }
 

@@ -7,7 +7,12 @@ import { oracleCase, skippable } from '../../test/shared.ts'
 import { temporaryFolder } from '../../test/temporary.ts'
 import type { Tensor } from '../graph/index.ts'
 import { compile } from '../models/function.ts'
-import { AutoModelForCausalLM, AutoModelForSequenceClassification, type PreTrainedModel } from '../models/index.ts'
+import {
+  AutoModelForCausalLM,
+  AutoModelForSeq2SeqLM,
+  AutoModelForSequenceClassification,
+  type PreTrainedModel,
+} from '../models/index.ts'
 import { goldenTensors, worstDeviation } from '../models/testing/oracle.ts'
 import type { Module } from '../nn/index.ts'
 import { floats, type TensorData } from '../runtime/index.ts'
@@ -30,15 +35,34 @@ const CASES = [
   'lora-modules-to-save',
   'lora-all-linear-llama',
   'lora-lora-bias',
+  'lora-dora-llama',
+  'lora-pissa',
+  'lora-olora',
+  'lora-mica',
+  'lora-trainable-tokens',
+  'lora-layer-replication',
+  'lora-roberta-seqcls',
+  'lora-t5-regex',
+  'lora-mt5',
+  'lora-moe-target-parameters',
   'ia3-llama',
   'ia3-bert',
   'ln-tuning',
   'ln-tuning-bert',
+  'trainable-tokens',
+  'vera',
+  'adalora',
 ]
+
+/** Cases whose reference was trained without the call that tells PEFT's method of a step; here no call is needed. */
+const UNTOLD = ['adalora']
+
+/** Cases that PEFT merges into a model that computes something else; here they are refused (see defects.test.ts). */
+const UNMERGED = ['lora-layer-replication']
 
 interface Golden {
   base: string
-  kind: 'causal' | 'seqcls'
+  kind: 'causal' | 'seqcls' | 'seq2seq'
   trainable: number
   all: number
   trainable_names: string[]
@@ -46,6 +70,16 @@ interface Golden {
   rtol: number
   train: { lr: number; betas: [number, number]; eps: number; weight_decay: number; steps: number; losses: number[] }
 }
+
+const AUTO_CLASSES = {
+  causal: AutoModelForCausalLM,
+  seqcls: AutoModelForSequenceClassification,
+  seq2seq: AutoModelForSeq2SeqLM,
+}
+
+/** Which positions of the logits count: those of a decoder behind an encoder are not those of the encoder's mask. */
+const maskOfLogits = ({ kind }: Golden, inputs: Record<string, TensorData>) =>
+  kind === 'seq2seq' ? inputs.decoder_attention_mask : inputs.attention_mask
 
 /** Gradients below this are rounding noise of float32 at the scale of these losses. */
 const NOISE = 1e-8
@@ -73,7 +107,7 @@ describe.each(CASES)('%s', name => {
   const missing = !base && 'no copy of the oracle here'
 
   const open = async (options: { isTrainable?: boolean } = {}) => {
-    const auto = golden!.kind === 'causal' ? AutoModelForCausalLM : AutoModelForSequenceClassification
+    const auto = AUTO_CLASSES[golden!.kind]
     const model = await auto.fromPretrained(base!, { onWarning: () => {} })
     const peft = await PeftModel.fromPretrained(model, folder!, options)
     return { model, peft, inputs: goldenTensors(folder!, 'in.'), out: goldenTensors(folder!, 'out.') }
@@ -96,10 +130,10 @@ describe.each(CASES)('%s', name => {
     async () => {
       const { model, peft, inputs, out } = await open()
       const got = await logitsOf(peft, inputs)
-      close(got.logits, out.logits, inputs.attention_mask)
+      close(got.logits, out.logits, maskOfLogits(golden!, inputs))
       close(got.loss, { ...out.loss, dims: [] })
       const off = await peft.disableAdapter(() => logitsOf(peft, inputs))
-      close(off.logits, out.base_logits, inputs.attention_mask)
+      close(off.logits, out.base_logits, maskOfLogits(golden!, inputs))
       expect((await logitsOf(model, inputs)).logits).toEqual(off.logits)
     },
   )
@@ -113,6 +147,7 @@ describe.each(CASES)('%s', name => {
         .map(([path]) => path)
       expect(new Set(trained)).toEqual(new Set(golden!.trainable_names))
       expect(peft.getNbTrainableParameters()).toEqual({ trainable: golden!.trainable, all: golden!.all })
+      if (UNTOLD.includes(name)) for (const parameter of peft.parameters()) parameter.hook = undefined
       const step = await valueAndGrad(peft as Module, (_, symbolic) => peft.forward(symbolic).loss as Tensor)
       const { lr, betas, eps, weight_decay, steps, losses } = golden!.train
       const optimizer = new AdamW(
@@ -153,12 +188,13 @@ describe.each(CASES)('%s', name => {
 
   it.skipIf(missing)(skippable(`oracle: ${name} merges into a plain model with the same logits`, missing), async () => {
     const { model, peft, inputs, out } = await open()
+    if (UNMERGED.includes(name)) return void (await expect(peft.mergeAndUnload()).rejects.toThrow(/cannot be merged/))
     const merged = await peft.mergeAndUnload()
     expect(merged.constructor).toBe(model.constructor)
     expect([...merged.namedParameters()].map(([path]) => path)).toEqual(
       [...model.namedParameters()].map(([path]) => path),
     )
-    close((await logitsOf(merged, inputs)).logits, out.merged_logits, inputs.attention_mask)
+    close((await logitsOf(merged, inputs)).logits, out.merged_logits, maskOfLogits(golden!, inputs))
   })
 
   it.skipIf(missing)(

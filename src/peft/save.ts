@@ -1,36 +1,52 @@
-/** @file Writes adapters to disk, as PEFT does. Node only. */
+/** @file Writes adapters to disk, each in the format of its method. Node only. */
 import { join } from 'node:path'
-import { writeFileAtomic } from '../util/files.ts'
-import { saveFile } from '../weights/index.ts'
-import type { PeftModel } from './model.ts'
-import { modelCard } from './model-card.ts'
+import { SafetensorsFile } from '../weights/index.ts'
+import { getAdapterFormat } from './formats.ts'
+import type { PeftModel, SaveAdapterOptions } from './model.ts'
+import { ADAPTER_WEIGHTS, PEFT_FORMAT, writePeftAdapter } from './peft-format.ts'
 import { getPeftModelStateDict } from './state-dict.ts'
 
-/** The file names of an adapter. */
-export const ADAPTER_CONFIG = 'adapter_config.json'
-export const ADAPTER_WEIGHTS = 'adapter_model.safetensors'
-
-/**
- * Writes adapters: the one called `default` into `folder` itself, others into folders of their names. The
- * configuration is written last, so a folder that has one is complete.
- */
-export async function saveAdapters(model: PeftModel, folder: string, adapterNames: readonly string[]): Promise<void> {
-  for (const adapterName of adapterNames) {
-    const config = model.configOf(adapterName)
+/** Writes adapters: the one called `default` into `folder` itself, others into folders of their names. */
+export async function saveAdapters(model: PeftModel, folder: string, options: SaveAdapterOptions): Promise<void> {
+  const { convertToPlainLora, pathInitialModelForWeightConversion } = options
+  for (const adapterName of options.selectedAdapters ?? model.adapterNames()) {
     const target = adapterName === 'default' ? folder : join(folder, adapterName)
-    const entries = await Promise.all(
-      [...getPeftModelStateDict(model, adapterName)].map(async ([name, parameter]) => ({
-        name,
-        dtype: 'F32' as const,
-        shape: parameter.shape,
-        bytes: await parameter.read(),
-      })),
-    )
-    await saveFile(join(target, ADAPTER_WEIGHTS), entries, { format: 'pt' })
-    await writeFileAtomic(join(target, 'README.md'), modelCard(model, config))
-    await writeFileAtomic(
-      join(target, ADAPTER_CONFIG),
-      (config.with({ inferenceMode: true }) as typeof config).toJSONString(),
+    if (convertToPlainLora || pathInitialModelForWeightConversion !== undefined) {
+      await savePlain(model, adapterName, target, pathInitialModelForWeightConversion)
+      continue
+    }
+    const { method, config } = model.adapter(adapterName)
+    const name = method.format?.(config) ?? PEFT_FORMAT.name
+    const format = name === PEFT_FORMAT.name ? PEFT_FORMAT : getAdapterFormat(name)
+    await format.save(model, adapterName, target)
+  }
+}
+
+async function savePlain(
+  model: PeftModel,
+  adapterName: string,
+  target: string,
+  initialFolder: string | undefined,
+): Promise<void> {
+  const adapter = model.adapter(adapterName)
+  const { method } = adapter
+  if (!method.toPlain) {
+    throw new Error(
+      `convertToPlainLora works with LoRA, "${adapterName}" is of ${method.about.title}; leave it out of selectedAdapters`,
     )
   }
+  const own = getPeftModelStateDict(model, adapterName)
+  const { config, state } = method.toPlain(
+    adapter,
+    own,
+    initialFolder ? await initialTensors(initialFolder) : undefined,
+  )
+  await writePeftAdapter(target, { model, config, state })
+}
+
+async function initialTensors(folder: string): Promise<Map<string, Float32Array>> {
+  await using file = await SafetensorsFile.open(join(folder, ADAPTER_WEIGHTS))
+  const tensors = new Map<string, Float32Array>()
+  for (const name of file.names) tensors.set(name, await file.readFloat32(name))
+  return tensors
 }

@@ -1,7 +1,7 @@
 /** @file A layer with adapters: what stands in the place of a target module. */
 import { equal, graphOf, type Tensor, unsqueeze, where } from '../graph/index.ts'
 import { Module, type Parameter } from '../nn/index.ts'
-import type { Composition } from './composition.ts'
+import { type Composition, prune } from './composition.ts'
 
 /** Which adapter computes each row of a batch. */
 export interface AdapterRows {
@@ -16,8 +16,17 @@ export interface AdapterState {
   disabled: boolean
   /** How the active adapters work together; undefined when their effects are simply added. */
   composition?: Composition
+  /** The layers of the model that compute without adapters (AdapterDrop, arXiv 2010.11918); none by default. */
+  skipLayers?: readonly number[]
   /** Set while a forward pass is traced in which each row has an adapter of its own. */
   rows?: AdapterRows
+  /** Counts what changes the computation beside the above: adapters come and go, scales, merging. See {@link changed}. */
+  version?: number
+}
+
+/** Says that the adapters of a model changed in a way that its state does not show: what was traced is traced again. */
+export function changed(state: AdapterState): void {
+  state.version = (state.version ?? 0) + 1
 }
 
 /**
@@ -28,8 +37,14 @@ export abstract class TunerLayer<M extends Module = Module> extends Module {
   /** The module that was wrapped. */
   base_layer: M
   readonly adapterState: AdapterState
+  /** The number of the model's layer that the module is a part of; undefined where it is in none. */
+  layerIndex: number | undefined
+  /** Whether keys show that layers of this kind lie in each other, one `base_layer` for each (PEFT's `ParamWrapper`). */
+  readonly showsNesting: boolean = false
   /** The adapters that are merged into the wrapped module's parameters now. */
   mergedAdapters: readonly string[] = []
+  /** The parameters that stood in the wrapped module before adapters were merged into it, by name. */
+  unmerged: Readonly<Record<string, Parameter>> = {}
 
   constructor(base: M, state: AdapterState) {
     super()
@@ -65,16 +80,58 @@ export abstract class TunerLayer<M extends Module = Module> extends Module {
     )
   }
 
+  /**
+   * Sets the scale of an adapter's effect, as a factor on what its options say; layers that do not have the adapter
+   * ignore it.
+   *
+   * @throws for methods whose effect has no scale
+   */
+  setScale(name: string, _scale: number): void {
+    if (!this.adapterNames().includes(name)) return
+    throw new Error(
+      `${this.constructor.name} has no scale: the effect of "${name}" is not a term with a factor. Scaling works with LoRA.`,
+    )
+  }
+
   override forward(...inputs: unknown[]): unknown {
-    const { rows, disabled } = this.adapterState
-    if (rows && !disabled && this.mergedAdapters.length === 0) {
+    const { rows } = this.adapterState
+    if (this.mergedAdapters.length && this.isOff()) return this.forwardUnmerged(inputs)
+    if (rows && !this.isOff()) {
       const own = new Set(this.adapterNames())
       return rows.names.some(name => own.has(name))
         ? this.adaptRows(rows, ...inputs)
         : this.base_layer.forward(...inputs)
     }
     const active = this.activeAdapters()
-    return active.length ? this.adapt(active, ...inputs) : this.base_layer.forward(...inputs)
+    if (active.length === 0) return this.base_layer.forward(...inputs)
+    const { composition } = this.adapterState
+    const own = composition && prune(composition, name => active.includes(name))
+    return own === undefined || typeof own === 'string'
+      ? this.adapt(own === undefined ? active : [own], ...inputs)
+      : this.adaptComposed(own, ...inputs)
+  }
+
+  /**
+   * The computation with adapters that work together in blocks, all of which the layer has. By default adapters in a
+   * stack act as those do that are active together, and other blocks are refused.
+   */
+  protected adaptComposed(composition: Composition, ...inputs: unknown[]): unknown {
+    const { type, children } = composition
+    const names = children.filter(child => typeof child === 'string')
+    if (type === 'stack' && names.length === children.length) return this.adapt(names, ...inputs)
+    throw new Error(
+      `${this.constructor.name} has no ${type} of adapters; AdapterHub's methods have (bottleneck adapters, ADAPTERHUB_LORA, ADAPTERHUB_PREFIX)`,
+    )
+  }
+
+  /** Computes with the parameters that stood in the wrapped module before merging. */
+  private forwardUnmerged(inputs: unknown[]): unknown {
+    const graph = graphOf(inputs.filter(isOperand))
+    const slots = this.original as unknown as Record<string, Parameter>
+    const bindings = Object.entries(this.unmerged).map(
+      ([name, parameter]) => [slots[name], parameter.trace(graph)] as const,
+    )
+    return graph.rebind(bindings, () => this.base_layer.forward(...inputs))
   }
 
   /**
@@ -93,10 +150,17 @@ export abstract class TunerLayer<M extends Module = Module> extends Module {
 
   /** The adapters that take part in the computation now. */
   activeAdapters(): string[] {
-    const { active, disabled } = this.adapterState
-    if (disabled || this.mergedAdapters.length) return []
+    // What is merged is computed by the wrapped module; beside it nothing is active.
+    if (this.mergedAdapters.length || this.isOff()) return []
     const own = new Set(this.adapterNames())
-    return active.filter(name => own.has(name))
+    return this.adapterState.active.filter(name => own.has(name))
+  }
+
+  /** Whether the module computes as if it had no adapters. */
+  private isOff(): boolean {
+    const { disabled, skipLayers } = this.adapterState
+    if (disabled) return true
+    return this.layerIndex !== undefined && (skipLayers?.includes(this.layerIndex) ?? false)
   }
 }
 

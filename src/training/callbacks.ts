@@ -57,10 +57,18 @@ export interface TrainerControl {
   readonly state: Readonly<TrainerState>
 }
 
+/** What was done before the first step: the adapters whose method looked at the training data. */
+export interface PreparationReport {
+  adapters: readonly string[]
+  seconds: number
+}
+
 type Callback<Event> = (event: Event, control: TrainerControl) => void | Promise<void>
 
 /** What a callback is called with. */
 export interface TrainerEvents<Result = unknown> {
+  /** Before `onTrainBegin`, only where adapters looked at the data. */
+  onPrepare: PreparationReport
   onTrainBegin: Readonly<TrainerState>
   onStepEnd: StepReport
   onLog: TrainingLog

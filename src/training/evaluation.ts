@@ -5,7 +5,7 @@ import { type CompileOptions, type Engine, floats, type TensorData } from '../ru
 import { type Batch, countTargets, type DataCollator, rowsOf } from './collate.ts'
 import type { Examples } from './examples.ts'
 import { classificationMetrics, perplexity } from './metrics.ts'
-import type { TrainableModel, TrainingTask } from './model.ts'
+import { skipsFirstLabel, type TrainableModel, type TrainingTask } from './model.ts'
 
 /** What a model said to each example, in the order of the data. */
 export interface Predictions {
@@ -62,7 +62,7 @@ export class Evaluator<E> implements AsyncDisposable {
    * are fetched only where a metric or the caller needs them.
    */
   async run(examples: Examples<E>, request: EvaluationRequest = {}): Promise<EvaluationResult> {
-    const { task, computeMetrics, batchSize, collate } = this.#options
+    const { model, task, computeMetrics, batchSize, collate } = this.#options
     const needsLogits = Boolean(request.logits || computeMetrics || task === 'SEQ_CLS')
     const logits: Float32Array[] = new Array(examples.items.length)
     const labels: (number | number[])[] = []
@@ -75,13 +75,13 @@ export class Evaluator<E> implements AsyncDisposable {
       labelled &&= batch.labels !== undefined
       const outputs = await (await this.#function(labelled, needsLogits))(batch)
       if (labelled) {
-        const count = countTargets(batch, task === 'CAUSAL_LM')
+        const count = countTargets(batch, skipsFirstLabel(model, task))
         lossSum += floats(outputs.loss)[0] * count
         targets += count
       }
       at.forEach((i, row) => {
         const length = lengthOf(examples.items[i])
-        if (needsLogits) logits[i] = floats(rowOf(outputs.logits, row, rowsOf(batch), length))
+        if (needsLogits) logits[i] = floats(rowOf(outputs.logits, row, batch, length))
         if (labelled) labels[i] = labelOf(batch, row, length)
       })
     }
@@ -140,11 +140,14 @@ export function lengthOf(example: unknown): number | undefined {
   return (example as { inputIds?: readonly number[] }).inputIds?.length
 }
 
-/** The scores of one example, cut to its length where each token has its own. */
-function rowOf({ dims, data }: TensorData, row: number, rows: number, length: number | undefined): TensorData {
-  const size = data.length / rows
-  const kept = dims.length > 2 && length !== undefined ? (size / dims[1]) * length : size
-  return { dtype: 'float32', dims: [kept], data: (data as Float32Array).slice(row * size, row * size + kept) }
+/** The scores of one example, cut to its own tokens where each has its own: virtual ones come before, padding after. */
+function rowOf({ dims, data }: TensorData, row: number, batch: Batch, length: number | undefined): TensorData {
+  const size = data.length / rowsOf(batch)
+  const isTokenwise = dims.length > 2 && length !== undefined
+  const width = size / dims[1]
+  const start = row * size + (isTokenwise ? width * (dims[1] - (batch.input_ids?.dims[1] ?? dims[1])) : 0)
+  const kept = isTokenwise ? width * length : size
+  return { dtype: 'float32', dims: [kept], data: (data as Float32Array).slice(start, start + kept) }
 }
 
 function labelOf({ labels }: Batch, row: number, length: number | undefined): number | number[] {

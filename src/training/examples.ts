@@ -111,7 +111,7 @@ export function classNames(
 export function checkFeatures(
   examples: Examples<Feature>,
   facts: ModelFacts,
-  options: { padToMultipleOf: number; shifted: boolean },
+  options: { padToMultipleOf: number; causal: boolean; skipsFirst: boolean },
 ): void {
   const { num_labels, vocab_size = Number.POSITIVE_INFINITY } = facts
   const limit = facts.rope_parameters === undefined ? facts.max_position_embeddings : undefined
@@ -133,13 +133,13 @@ export function checkFeatures(
       )
     }
     if (labels === undefined) return
-    const targets = Array.isArray(labels) ? labels.slice(options.shifted ? 1 : 0) : [labels]
+    const targets = Array.isArray(labels) ? labels.slice(options.skipsFirst ? 1 : 0) : [labels]
     if (targets.every(label => label === IGNORE_INDEX)) {
       throw new Error(
         `${where}: there is nothing to learn, every label that counts is ${IGNORE_INDEX}; leave the row out.`,
       )
     }
-    const classes = Array.isArray(labels) && options.shifted ? vocab_size : num_labels
+    const classes = Array.isArray(labels) && options.causal ? vocab_size : num_labels
     const wrong = targets.find(label => !isLabel(label, classes))
     if (wrong !== undefined) {
       throw new Error(

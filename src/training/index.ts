@@ -10,6 +10,7 @@ export {
   EarlyStoppingCallback,
   type EarlyStoppingOptions,
   type EvaluationLog,
+  type PreparationReport,
   type StepReport,
   type TrainerCallback,
   type TrainerControl,
@@ -34,6 +35,8 @@ export {
 export type { TrainableModel, TrainingTask } from './model.ts'
 export { AdamW, type AdamWOptions } from './optimizers/adamw.ts'
 export { createOptimizer } from './optimizers/create.ts'
+export { createLoraFaOptimizer, LoraFA, type LoraFAOptions, type LoraPair } from './optimizers/lora-fa.ts'
+export { createLoraPlusOptimizer, type LoraPlusOptions, type OptimizerClass } from './optimizers/lora-plus.ts'
 export { Optimizer, type OptimizerOptions, type OptimizerState } from './optimizers/optimizer.ts'
 export { SGD, type SGDOptions } from './optimizers/sgd.ts'
 export { freeze, setTrainable, trainHead } from './parameters.ts'

@@ -11,6 +11,11 @@ export interface TrainableModel extends Module {
   readonly task?: string
   /** The inputs with their symbolic dimensions. */
   inputSpecs(): InputSpecs
+  /**
+   * What adapters put in front of every text: how many positions it takes, and whether a decoder predicts the first
+   * token of the text behind it.
+   */
+  front?(): { positions: number; predicts: boolean }
   /** The computation: the mean loss over the targets where labels were given, and the scores. */
   // biome-ignore lint/suspicious/noExplicitAny: a model of one's own names its own inputs
   forward(inputs: any): { loss?: Tensor; logits?: Tensor }
@@ -32,7 +37,16 @@ export interface ModelFacts {
   rope_parameters?: unknown
 }
 
-/** The facts that a model's configuration states. */
+/** The facts that a model's configuration states; virtual tokens leave fewer positions. */
 export function factsOf(model: TrainableModel): ModelFacts {
-  return (model.config ?? {}) as ModelFacts
+  const facts = (model.config ?? {}) as ModelFacts
+  const { max_position_embeddings: limit } = facts
+  const { positions } = model.front?.() ?? { positions: 0 }
+  if (positions === 0 || limit === undefined) return facts
+  return Object.create(facts, { max_position_embeddings: { value: limit - positions } })
+}
+
+/** Whether the labels of a model are those of the tokens behind each, so that a text's first label does not count. */
+export function skipsFirstLabel(model: TrainableModel, task: string | undefined): boolean {
+  return task === 'CAUSAL_LM' && !model.front?.().predicts
 }

@@ -1,10 +1,12 @@
 /** @file One training from its first step to its last. */
 import { type Gradients, ParameterVector } from '../nn/index.ts'
+import { PeftModel } from '../peft/index.ts'
 import type { Engine } from '../runtime/index.ts'
 import type { TrainingArguments } from './arguments.ts'
 import { BestModel } from './best-model.ts'
 import type {
   EvaluationLog,
+  PreparationReport,
   StepReport,
   TrainerCallback,
   TrainerControl,
@@ -17,10 +19,11 @@ import { NonFiniteError, TrainingInterrupted } from './errors.ts'
 import type { Evaluator } from './evaluation.ts'
 import { type Examples, rowOf } from './examples.ts'
 import { clipGradNorm, GradientSum } from './gradient.ts'
-import type { TrainableModel, TrainingTask } from './model.ts'
+import { skipsFirstLabel, type TrainableModel, type TrainingTask } from './model.ts'
 import { createOptimizer } from './optimizers/create.ts'
 import type { Optimizer } from './optimizers/optimizer.ts'
 import type { OutputFolder } from './output-folder.ts'
+import { prepareAdapters } from './prepare.ts'
 import { getScheduler, type Schedule } from './schedules.ts'
 import { StepPlan } from './steps.ts'
 import { type StepFunction, valueAndGrad } from './value-and-grad.ts'
@@ -69,6 +72,34 @@ interface Tally {
   seconds: number
 }
 
+const initialState = ({ maxSteps }: StepPlan): TrainerState => ({
+  step: 0,
+  epoch: 0,
+  maxSteps,
+  bestMetric: undefined,
+  bestStep: undefined,
+  savedStep: undefined,
+  history: [],
+})
+
+/** Lets adapters whose method wants it look at the training data, in the order of its first pass. */
+async function prepare<E>(
+  { model, args, train, collate, engine, signal }: RunOptions<E>,
+  plan: StepPlan,
+): Promise<PreparationReport | undefined> {
+  if (!(model instanceof PeftModel)) return undefined
+  function* batches() {
+    for (const rows of plan.epoch(0).flat()) yield collate(rows.map(i => train.items[i]))
+  }
+  const started = performance.now()
+  const { mode, threads } = args
+  const inputs = model.inputSpecs()
+  const adapters = await prepareAdapters(model, batches(), { inputs, mode, threads, engine, signal }).catch(error => {
+    throw signal?.aborted ? new TrainingInterrupted(initialState(plan), signal.reason, 'nothing was saved.') : error
+  })
+  return adapters.length ? { adapters, seconds: (performance.now() - started) / 1000 } : undefined
+}
+
 const emptyTally = (): Tally => ({ steps: 0, loss: 0, tokens: 0, seconds: 0 })
 
 /** One training: the loop over steps, with what happens between them. */
@@ -103,15 +134,7 @@ export class TrainingRun<E> {
     })
     this.#best = new BestModel(args, vector)
     this.#evaluator = options.evaluation?.evaluator(vector)
-    this.#state = {
-      step: 0,
-      epoch: 0,
-      maxSteps: plan.maxSteps,
-      bestMetric: undefined,
-      bestStep: undefined,
-      savedStep: undefined,
-      history: [],
-    }
+    this.#state = initialState(plan)
     this.#control = { shouldTrainingStop: false, state: this.#state }
   }
 
@@ -120,6 +143,7 @@ export class TrainingRun<E> {
     const { model, args, engine } = options
     const plan = new StepPlan(options.train.items, args)
     model.initialize(args.seed)
+    const preparation = await prepare(options, plan)
     const trainable = [...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad)
     if (trainable.length === 0) {
       throw new Error(
@@ -138,6 +162,7 @@ export class TrainingRun<E> {
     )
     const run = new TrainingRun(options, plan, vector, step)
     try {
+      if (preparation) await run.#call('onPrepare', preparation)
       return await run.#train()
     } finally {
       await step.dispose()
@@ -147,6 +172,7 @@ export class TrainingRun<E> {
 
   async #train(): Promise<TrainResult> {
     const { args } = this.#options
+    this.#optimizer.beforeTraining({ totalSteps: this.#plan.maxSteps })
     await this.#call('onTrainBegin', this.#state)
     for (let epoch = 0; !this.#finished; epoch++) {
       const steps = this.#plan.epoch(epoch)
@@ -204,8 +230,8 @@ export class TrainingRun<E> {
     passes: readonly Batch[],
     batches: readonly number[][],
   ): Promise<{ loss: number; grads: Gradients }> {
-    const { signal, task } = this.#options
-    const counts = passes.map(batch => countTargets(batch, task === 'CAUSAL_LM'))
+    const { model, signal, task } = this.#options
+    const counts = passes.map(batch => countTargets(batch, skipsFirstLabel(model, task)))
     const targets = counts.reduce((a, b) => a + b, 0)
     const sum = new GradientSum()
     let loss = 0

@@ -16,7 +16,7 @@ import type { TrainerCallback } from './callbacks.ts'
 import { type DataCollator, paddingCollator } from './collate.ts'
 import { type ComputeMetrics, Evaluator, type Predictions } from './evaluation.ts'
 import { checkFeatures, classNames, type ExampleSource, type Examples, toExamples } from './examples.ts'
-import { factsOf, type TrainableModel, type TrainingTask } from './model.ts'
+import { factsOf, skipsFirstLabel, type TrainableModel, type TrainingTask } from './model.ts'
 import { TrainingRun, type TrainResult, withPrefix } from './run.ts'
 
 /** What a {@link Trainer} is made of. */
@@ -220,7 +220,8 @@ export class Trainer<E = Feature> {
       const { padToMultipleOf } = this.args
       checkFeatures(examples as Examples<unknown> as Examples<Feature>, facts, {
         padToMultipleOf,
-        shifted: this.task === 'CAUSAL_LM',
+        causal: this.task === 'CAUSAL_LM',
+        skipsFirst: skipsFirstLabel(this.model, this.task),
       })
     }
     return examples

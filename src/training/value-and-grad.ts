@@ -61,7 +61,7 @@ export async function valueAndGrad<M extends Module>(
       const loss = graph.takeLosses().reduce((sum, part) => add(sum, part), own)
       return withGradients(graph, vector, loss, others, options.mode === 'small')
     },
-    options,
+    { ...options, module },
   )
   return asFunction(traced, async (batch: Readonly<Record<string, TensorData>>, run?: RunOptions) => {
     const { loss, [GRADIENT]: gradient, ...outputs } = await traced.run(batch, run)

@@ -2,6 +2,7 @@
 import { Conv1D, Linear } from '../../../nn/index.ts'
 import { registerPeftMethod } from '../../method.ts'
 import { originalOf, tunerAt } from '../../tuner-layer.ts'
+import { combinedIA3Config, combineIA3 } from './combine.ts'
 import { IA3Config } from './config.ts'
 import { IA3Layer, isFeedforward } from './layer.ts'
 import { IA3_MODULES } from './targets.ts'
@@ -28,8 +29,8 @@ registerPeftMethod<IA3Config>({
   },
   can: {
     merge: true,
-    mixedBatch: 'each',
-    weightedSum: false,
+    mixedBatch: 'native',
+    weightedSum: true,
     convertToLora: false,
     noOpAtInit: true,
     several: true,
@@ -40,6 +41,8 @@ registerPeftMethod<IA3Config>({
   complete: (config, { modelType }) => {
     config.feedforwardModules ??= IA3_MODULES[modelType]?.feedforward ?? []
   },
+  combinedConfig: combinedIA3Config,
+  combine: combineIA3,
   wrap: context => {
     const { module, state, config, path } = context
     const original = originalOf(module)

@@ -3,7 +3,8 @@ import { mul, reshape, type Tensor, transpose } from '../../../graph/index.ts'
 import { Conv1D, type Linear, normalInit, onesInit, Parameter, ParameterDict } from '../../../nn/index.ts'
 import type { WrapContext } from '../../method.ts'
 import { fullMatch } from '../../pattern.ts'
-import { type AdapterState, TunerLayer } from '../../tuner-layer.ts'
+import { type AdapterRows, type AdapterState, TunerLayer } from '../../tuner-layer.ts'
+import { ones, RowStack } from '../stacks.ts'
 import type { IA3Config } from './config.ts'
 
 /** A dense layer whose output is multiplied by a vector, `l * (W x + b)`, or whose input is, `W (l * x) + b`. */
@@ -37,6 +38,16 @@ export class IA3Layer extends TunerLayer<Linear | Conv1D> {
   protected override adapt(adapters: readonly string[], x: Tensor): Tensor {
     const factors = adapters.map(name => reshape(this.ia3_l.get(name)!, [-1]))
     const scale = (tensor: Tensor) => factors.reduce((product, factor) => mul(product, factor), tensor)
+    return this.isFeedforward ? this.base_layer.forward(scale(x)) : scale(this.base_layer.forward(x))
+  }
+
+  protected override adaptRows(rows: AdapterRows, x: Tensor): Tensor {
+    const stack = new RowStack(rows, new Set(this.adapterNames()))
+    const scale = (tensor: Tensor) => {
+      const width = tensor.shape.at(-1) as number
+      const vectorOf = (name: string) => reshape(this.ia3_l.get(name)!, [-1])
+      return mul(tensor, stack.pickFor(tensor, ones(tensor.graph, [width]), vectorOf))
+    }
     return this.isFeedforward ? this.base_layer.forward(scale(x)) : scale(this.base_layer.forward(x))
   }
 
