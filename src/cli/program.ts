@@ -108,6 +108,12 @@ export function createProgram({ output, signal }: Context): Command {
   compare
     .option('--methods <a,b,…>', 'the methods to compare; by default all', names)
     .option('--rate <method=rate>', "a method's learning rate; may be repeated", collect, [])
+    .option(
+      '--search <steps>',
+      'find each rate by short trainings of so many steps; 0 takes what the method recommends',
+      integer(0),
+      60,
+    )
     .option('--set <method.option=value>', "a method's option, such as lora.r=8; may be repeated", collect, [])
     .option('--eval-data <file>', 'a data file to test on')
     .option('--eval-split <share>', 'keep this share (or number) of --data to test on', number({ above: 0 }))

@@ -39,7 +39,7 @@ function embedded(): Pick<CompareSettings, 'model' | 'data' | 'evalData' | 'reta
 
 /** Trains every method on one task and writes `compare.json` and `report.html`. */
 export async function compare(options: CompareOptions, output: Output, signal?: AbortSignal): Promise<void> {
-  const { methods, rate, set, output: folder, ...rest } = options
+  const { methods, rate, set, search, output: folder, ...rest } = options
   if ((options.model === undefined) !== (options.data === undefined)) {
     throw new UsageError('--model and --data go together; without both, the embedded model learns its orders')
   }
@@ -49,7 +49,7 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
   }
   const located = await locateModel(settings, output)
   const files = await readFiles(settings, located)
-  const chosen = methodSettings({ methods, rate, set }, located.task === 'SEQ_CLS')
+  const chosen = methodSettings({ methods, rate, set, search }, located.task === 'SEQ_CLS')
   const started = performance.now()
   const results: MethodResult[] = []
   const failed: FailedMethod[] = []
@@ -84,6 +84,7 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
       seed: settings.seed,
       mode: settings.mode,
       schedule: 'linear with 5 % warm-up',
+      ...(search > 0 && { 'learning rates': `the best of four in ${search} steps on a part of the data` }),
     },
     date: new Date().toISOString().slice(0, 10),
     machine: `${cpus()[0]?.model.trim() ?? arch()} x ${cpus().length}, Node ${process.versions.node}`,

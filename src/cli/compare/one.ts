@@ -1,7 +1,7 @@
 /** @file Training and measuring one method of a comparison, in a process of its own so that its memory can be told. */
 import { join } from 'node:path'
 import { PeftModel } from '../../peft/index.ts'
-import { Trainer, TrainingArguments } from '../../training/index.ts'
+import { Trainer, TrainingArguments, type TrainingArgumentsOptions } from '../../training/index.ts'
 import { OutputFolder } from '../../training/output-folder.ts'
 import { writeFileAtomic } from '../../util/files.ts'
 import { classificationColumns, type DataFile, longestInput, readRows } from '../data.ts'
@@ -13,6 +13,7 @@ import { labelsOf, readFiles, type TrainingDataOptions, tokenizeFiles } from '..
 import { countParameters, tune } from '../tuning.ts'
 import type { MethodResult } from './result.ts'
 import { exactAnswers, forgottenByDecoder, forgottenByEncoder, questionsIn } from './retention.ts'
+import { searchRate } from './search.ts'
 import type { MethodSettings } from './settings.ts'
 
 /** What is the same for all methods of a comparison. */
@@ -41,12 +42,9 @@ export async function compareOne(
   const located = await locateModel(settings, output)
   const files = await readFiles(settings, located)
   const labels = labelsOf(settings, located, files.train)
-  const base = await openBaseModel(located, { labels, seed: settings.seed }, output)
-  const model = tune(base, method.method, method.set, settings.seed)
   const tokenizer = await openTokenizer(located)
   const data = tokenizeFiles(settings, located, files, labels, tokenizer, output)
-  const args = new TrainingArguments({
-    learningRate: method.learningRate,
+  const common: TrainingArgumentsOptions = {
     numTrainEpochs: settings.epochs,
     maxSteps: settings.maxSteps,
     perDeviceTrainBatchSize: settings.batchSize,
@@ -56,7 +54,25 @@ export async function compareOne(
     seed: settings.seed,
     mode: settings.mode,
     threads: settings.threads,
-  })
+  }
+  const create = async () => {
+    const fresh = await openBaseModel(located, { labels, seed: settings.seed }, output)
+    return tune(fresh, method.method, method.set, settings.seed)
+  }
+  const learningRate = method.searchSteps
+    ? await searchRate({
+        learningRate: method.learningRate,
+        steps: method.searchSteps,
+        train: data.train,
+        create,
+        args: common,
+        padTokenId:
+          tokenizer.padTokenId ?? (located.config as { pad_token_id?: number | null }).pad_token_id ?? undefined,
+        signal,
+      })
+    : method.learningRate
+  const model = await create()
+  const args = new TrainingArguments({ ...common, learningRate })
   const trainer = new Trainer({ model, args, tokenizer, trainDataset: data.train, evalDataset: data.evaluation })
   const started = performance.now()
   const { globalStep } = await trainer.train({ signal })
@@ -84,6 +100,7 @@ export async function compareOne(
   }
   const result: MethodResult = {
     ...method,
+    learningRate,
     score,
     loss: metrics.eval_loss,
     trainableParameters: trainable,

@@ -8,6 +8,8 @@ import { checkMethod, defaultLearningRate, isWhole, methodNames } from '../tunin
 export interface MethodSettings {
   method: string
   learningRate: number
+  /** How long the trainings are that look for a better rate; none where the user gave one. */
+  searchSteps?: number
   /** Options of the method as `--set` takes them. */
   set: readonly string[]
 }
@@ -19,6 +21,8 @@ export interface MethodChoice {
   rate: readonly string[]
   /** `lora.r=8` */
   set: readonly string[]
+  /** Steps of each training that looks for a rate; 0 for none. */
+  search: number
 }
 
 /**
@@ -28,7 +32,7 @@ export interface MethodChoice {
  * @param isClassifier whether there is a head, so that training it alone is a method too
  * @throws {UsageError} for a method that does not exist
  */
-export function methodSettings({ methods, rate, set }: MethodChoice, isClassifier: boolean): MethodSettings[] {
+export function methodSettings({ methods, rate, set, search }: MethodChoice, isClassifier: boolean): MethodSettings[] {
   const all = methodNames().filter(name => name !== 'head' || isClassifier)
   const chosen = methods ?? all
   const rates = new Map(rate.map(pair => splitPair(pair, '=', '--rate takes method=rate, such as lora=2e-3')))
@@ -39,9 +43,11 @@ export function methodSettings({ methods, rate, set }: MethodChoice, isClassifie
   }
   return chosen.map(method => {
     const own = options.filter(([name]) => name === method).map(([, pair]) => pair)
+    const given = rates.get(method)
     const settings = {
       method,
-      learningRate: learningRateOf(method, rates.get(method)),
+      learningRate: learningRateOf(method, given),
+      ...(given === undefined && search > 0 && { searchSteps: search }),
       set: [...recommendedSet(method, own), ...own],
     }
     checkMethod(method, settings.set)
