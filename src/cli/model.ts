@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { AutoTokenizer, type Tokenizer } from '../data/index.ts'
 import { resolveModelFolder } from '../models/hub.ts'
 import { AutoConfig, type PreTrainedModel, type PretrainedConfig } from '../models/index.ts'
+import { savedHeadRows } from '../peft/head-rows.ts'
 import { loadPeftConfig, PeftModel } from '../peft/index.ts'
-import { SafetensorsFile } from '../weights/index.ts'
 import { UsageError } from './exit.ts'
 import { formatBytes } from './format.ts'
 import type { Output } from './output.ts'
@@ -142,7 +142,7 @@ export function hasTokenizer(folder: string): boolean {
 export async function classNamesOf(located: LocatedModel, given: readonly string[] | undefined): Promise<string[]> {
   const { config, record, adapterFolder } = located
   const own = Object.values(config.id2label)
-  const count = adapterFolder === undefined ? undefined : await headRows(adapterFolder)
+  const count = adapterFolder === undefined ? undefined : await savedHeadRows(adapterFolder)
   const names = given ?? record?.labels ?? (count === undefined || count === own.length ? own : numbered(count))
   if (count !== undefined && names.length !== count) {
     throw new UsageError(
@@ -154,14 +154,4 @@ export async function classNamesOf(located: LocatedModel, given: readonly string
 
 function numbered(count: number): string[] {
   return Array.from({ length: count }, (_, i) => `LABEL_${i}`)
-}
-
-/** How many classes the head that is saved with an adapter has; undefined where none is saved. */
-async function headRows(adapterFolder: string): Promise<number | undefined> {
-  const files = ['adapter_model.safetensors', 'model_head.safetensors'].map(file => join(adapterFolder, file))
-  const path = files.find(existsSync)
-  if (path === undefined) return undefined
-  await using file = await SafetensorsFile.open(path)
-  const name = file.names.find(key => /(^|\.)(classifier|score)\.weight$/.test(key))
-  return name === undefined ? undefined : file.info(name).shape[0]
 }

@@ -12,6 +12,7 @@ import {
   type ModelTask,
   type PretrainedConfig,
 } from '../models/index.ts'
+import { taskOfClass } from '../models/task-of-class.ts'
 import { UsageError } from './exit.ts'
 import { type DescribedTaskOption, TASKS, type TaskOption } from './task-names.ts'
 
@@ -47,20 +48,9 @@ export function describedTaskOf(option: DescribedTaskOption): ModelTask {
   return option.toUpperCase() as ModelTask
 }
 
-/** How the classes of a task end. */
-const CLASS_ENDINGS: readonly [ending: RegExp, task: ModelTask][] = [
-  [/ForSequenceClassification$/, 'SEQ_CLS'],
-  [/(ForCausalLM|LMHeadModel)$/, 'CAUSAL_LM'],
-  [/ForConditionalGeneration$/, 'SEQ_2_SEQ_LM'],
-  [/ForMaskedLM$/, 'MASKED_LM'],
-  [/ForTokenClassification$/, 'TOKEN_CLS'],
-  [/ForQuestionAnswering$/, 'QUESTION_ANS'],
-  [/ForImageClassification$/, 'IMAGE_CLS'],
-]
-
 /** The task that a checkpoint was made for, as its architecture tells; undefined for a base model. */
 export function taskOfArchitecture({ architectures }: PretrainedConfig): ModelTask | undefined {
-  return CLASS_ENDINGS.find(([ending]) => architectures.some(name => ending.test(name)))?.[1]
+  return architectures.map(taskOfClass).find(task => task !== undefined)
 }
 
 /** The first task that is known. Throws where none is, with the way out. */

@@ -20,6 +20,17 @@ export interface Batch {
   labels: IntTensor
 }
 
+/** Rows of whole numbers as one tensor, filled up on the right to the longest of them, rounded up to a multiple. */
+export function padRows(rows: readonly (readonly number[])[], fill: number, multiple = 1): IntTensor {
+  const longest = Math.max(1, ...rows.map(row => row.length))
+  const length = Math.ceil(longest / multiple) * multiple
+  const data = new BigInt64Array(rows.length * length).fill(BigInt(fill))
+  rows.forEach((row, i) => {
+    for (let j = 0; j < row.length; j++) data[i * length + j] = BigInt(row[j])
+  })
+  return { dtype: 'int64', dims: [rows.length, length], data }
+}
+
 /** Options of {@link padBatch}. */
 export interface PadOptions {
   /** The token that fills up rows: the tokenizer's `padTokenId`. */

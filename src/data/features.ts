@@ -9,8 +9,13 @@ export interface Feature {
   attentionMask?: number[]
   /** Segment of each token, for models on pairs of texts. */
   tokenTypeIds?: number[]
-  /** A class, or one label for each token with -100 where nothing is learnt. */
+  /**
+   * A class; or one label for each token with -100 where nothing is learnt; or for sequence-to-sequence models the
+   * tokens of the target; or for question answering the first and the last token of the answer.
+   */
   labels: number | number[]
+  /** For question answering: the first token of the context and the one behind its last, between which answers lie. */
+  contextTokens?: [first: number, behind: number]
 }
 
 /** The label that the loss ignores. */

@@ -1,5 +1,11 @@
 /** @file Continuing prompts. */
-import type { FinishReason, GenerateOptions, GenerateResult, GenerativeModel, Prompts } from '../models/generator.ts'
+import type {
+  FinishReason,
+  GenerateInputs,
+  GenerateOptions,
+  GenerateResult,
+  GenerativeModel,
+} from '../models/generator.ts'
 import { Generation } from './generation.ts'
 
 /**
@@ -7,14 +13,14 @@ import { Generation } from './generation.ts'
  * `doSample`. Which adapters are active is decided when this is called, and so are their values: training during a long
  * generation does not change it.
  *
- * @param inputs the tokens of one prompt, or of several of any lengths
+ * @param inputs the tokens of one prompt, or of several of any lengths; recordings for a model that hears
  * @throws when the model does not predict tokens, a prompt or option does not fit, or `signal` is aborted
  * @example
  * const { newTokens } = await generate(model, tokenizer.encode('Once upon a time').inputIds, { maxNewTokens: 50 })
  */
 export async function generate(
   model: GenerativeModel,
-  inputs: Prompts,
+  inputs: GenerateInputs,
   options: GenerateOptions = {},
 ): Promise<GenerateResult> {
   const { onToken, ...rest } = options

@@ -32,6 +32,11 @@ describe('GenerationConfig.fromPretrained', () => {
     await expect(read({ forced_eos_token_id: [2, 3] })).rejects.toThrow(/"forced_eos_token_id" is \[2,3\]/)
   })
 
+  it('gives the tokens that are not chosen', async () => {
+    const config = await read({ suppress_tokens: [3, 4], begin_suppress_tokens: [220] })
+    expect(config).toEqual({ suppressTokens: [3, 4], beginSuppressTokens: [220] })
+  })
+
   it('is empty where there is no file, and where it says nothing', async () => {
     expect(await GenerationConfig.fromPretrained(await temporaryFolder())).toEqual({})
     expect(await read({ num_beams: 1, top_k: null, eos_token_id: null })).toEqual({})
@@ -41,7 +46,8 @@ describe('GenerationConfig.fromPretrained', () => {
     await expect(read({ num_beams: 4 })).rejects.toThrow(
       /generation_config\.json: "num_beams" is 4.*expected 1, since it is not computed/,
     )
-    await expect(read({ suppress_tokens: [3] })).rejects.toThrow(/"suppress_tokens".*expected null/)
+    await expect(read({ bad_words_ids: [[3]] })).rejects.toThrow(/"bad_words_ids".*expected null/)
+    await expect(read({ suppress_tokens: [-1] })).rejects.toThrow(/"suppress_tokens" is \[-1\].*a list of tokens/)
     await expect(read({ temperature: 'hot' })).rejects.toThrow(/"temperature" is "hot"/)
     await expect(read([1])).rejects.toThrow(/expected a JSON object/)
     const broken = await temporaryFolder({ 'generation_config.json': '{' })

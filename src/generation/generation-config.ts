@@ -19,12 +19,20 @@ export type GenerationConfig = Pick<
   | 'decoderStartTokenId'
   | 'forcedBosTokenId'
   | 'forcedEosTokenId'
+  | 'suppressTokens'
+  | 'beginSuppressTokens'
 >
 
 /** The special tokens among them. */
 export type GenerationTokens = Pick<
   GenerationConfig,
-  'eosTokenId' | 'padTokenId' | 'decoderStartTokenId' | 'forcedBosTokenId' | 'forcedEosTokenId'
+  | 'eosTokenId'
+  | 'padTokenId'
+  | 'decoderStartTokenId'
+  | 'forcedBosTokenId'
+  | 'forcedEosTokenId'
+  | 'suppressTokens'
+  | 'beginSuppressTokens'
 >
 
 /** Settings that change what is generated and are not computed here, with the values that change nothing. */
@@ -45,8 +53,6 @@ const NEUTRAL: Record<string, readonly unknown[]> = {
   min_length: [0],
   bad_words_ids: [],
   force_words_ids: [],
-  suppress_tokens: [],
-  begin_suppress_tokens: [],
   sequence_bias: [],
   exponential_decay_length_penalty: [],
   guidance_scale: [1],
@@ -98,12 +104,19 @@ function readSpecialTokens(reader: ConfigReader) {
   const none = { pad_token_id: null, bos_token_id: null, eos_token_id: null }
   const { eos_token_id, pad_token_id } = readTokenIds(reader, none)
   const token = (key: string) => reader.optionalInteger(key, null, { min: 0 })
+  const tokens = (key: string) => {
+    const value = reader.get(key) ?? null
+    const isList = Array.isArray(value) && value.every(id => Number.isInteger(id) && id >= 0)
+    return value === null || isList ? (value as number[] | null) : reader.fail(key, 'a list of tokens or null')
+  }
   return {
     eosTokenId: eos_token_id,
     padTokenId: pad_token_id,
     decoderStartTokenId: token('decoder_start_token_id'),
     forcedBosTokenId: token('forced_bos_token_id'),
     forcedEosTokenId: token('forced_eos_token_id'),
+    suppressTokens: tokens('suppress_tokens'),
+    beginSuppressTokens: tokens('begin_suppress_tokens'),
   }
 }
 

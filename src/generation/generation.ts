@@ -1,6 +1,6 @@
 /** @file One generation: from prompts to new tokens, step by step. */
-import { ParameterSnapshot } from '../models/fed-parameters.ts'
-import type { FinishReason, GenerateOptions, GenerativeModel, Prompts } from '../models/generator.ts'
+import type { ParameterSnapshot } from '../models/fed-parameters.ts'
+import type { FinishReason, GenerateInputs, GenerateOptions, GenerativeModel } from '../models/generator.ts'
 import type { TensorData } from '../runtime/index.ts'
 import { Random } from '../util/random.ts'
 import { Decoder, type FilledPositions } from './decoder.ts'
@@ -9,10 +9,10 @@ import { forbid, penalizeRepetition } from './logits.ts'
 import { type SpecialTokens, specialTokens } from './model-files.ts'
 import { type GenerationSettings, resolveSettings } from './options.ts'
 import { acquireProgram } from './programs.ts'
-import { checkPrompts } from './prompts.ts'
+import { checkPrompts, checkRecordings } from './prompts.ts'
 import { mostLikely, sample } from './sampling.ts'
 import { StopStringDetector } from './stop-strings.ts'
-import { ADAPTER_INDICES, type GenerationTrace, traceGeneration, VECTOR } from './trace.ts'
+import { ADAPTER_INDICES, type GenerationTrace, generationTrace, sourceSpecs, VECTOR } from './trace.ts'
 
 /** A new token of one row. */
 export interface NewToken {
@@ -24,6 +24,7 @@ export interface NewToken {
 
 /** A generation that was asked for: options are checked and the model is traced at once, tokens come later. */
 export class Generation {
+  /** The tokens of each prompt; none where recordings were given. */
   readonly prompts: readonly (readonly number[])[]
   /** What the decoder reads before the new tokens: the prompts, or behind an encoder the start. Known once steps run. */
   beginnings: readonly (readonly number[])[]
@@ -37,8 +38,10 @@ export class Generation {
   readonly #rows: Readonly<Record<string, TensorData>>
   /** How many positions adapters take before every text. */
   readonly #virtualTokens: number
+  /** The spectrograms of recordings, for a model that hears. */
+  readonly #recordings: TensorData | undefined
 
-  constructor(model: GenerativeModel, inputs: Prompts, options: GenerateOptions) {
+  constructor(model: GenerativeModel, inputs: GenerateInputs, options: GenerateOptions) {
     if (model.task !== 'CAUSAL_LM' && model.task !== 'SEQ_2_SEQ_LM') {
       throw new Error(
         `generate: the model is for ${model.task ?? 'a task of its own'} and does not predict tokens; ` +
@@ -48,11 +51,15 @@ export class Generation {
     if (model.task === 'CAUSAL_LM') refuseDecoderOptions(options)
     this.#model = model
     const rows = options.adapterNames && rowsOf(model, options.adapterNames)
-    this.#trace = traceGeneration(model, rows?.names)
-    const { parameters, encoder, prelude } = this.#trace
+    this.#trace = generationTrace(model, rows?.names)
+    const { fed, encoder, prelude } = this.#trace
     this.#virtualTokens = prelude?.length ?? 0
     this.#settings = behind(resolveSettings(options, model.config), this.#virtualTokens)
-    this.prompts = checkPrompts(inputs, this.#settings, this.#virtualTokens)
+    const features = encoder && sourceSpecs(model).input_features
+    this.#recordings = features && checkRecordings(inputs, features.shape)
+    this.prompts = this.#recordings
+      ? Array.from({ length: this.#recordings.dims[0] }, () => [])
+      : checkPrompts(inputs, this.#settings, this.#virtualTokens)
     this.beginnings = this.prompts
     if (rows && rows.indices.data.length !== this.prompts.length) {
       throw new Error(
@@ -61,9 +68,9 @@ export class Generation {
     }
     this.#rows = rows ? { [ADAPTER_INDICES]: rows.indices } : {}
     this.#refuseWindow()
-    this.#values = new ParameterSnapshot(parameters)
-    this.#encoderValues = encoder && new ParameterSnapshot(encoder.parameters)
-    this.#preludeValues = prelude && new ParameterSnapshot(prelude.parameters)
+    this.#values = fed.snapshot()
+    this.#encoderValues = encoder?.fed.snapshot()
+    this.#preludeValues = prelude?.fed.snapshot()
   }
 
   /** The new tokens; one array a step, with those of the rows that have not ended. */
@@ -72,8 +79,8 @@ export class Generation {
     settings.signal?.throwIfAborted()
     const tokens = await specialTokens(this.#model, settings)
     if (this.#trace.encoder) {
-      const start = decoderStart(tokens, this.#model)
-      this.beginnings = this.prompts.map(() => [start])
+      const beginning = settings.decoderInputIds ?? [decoderStart(tokens, this.#model)]
+      this.beginnings = this.prompts.map(() => beginning)
     }
     const constants = await this.#encode(tokens)
     const prelude = await this.#fillPrelude()
@@ -137,6 +144,8 @@ export class Generation {
     if (!encoder) return undefined
     using program = await acquireProgram(this.#base, encoder, this.#settings)
     const parameters = await this.#encoderValues!.read()
+    const recordings = this.#recordings
+    if (recordings) return program.run({ ...this.#rows, input_features: recordings, [VECTOR]: parameters })
     return encodePrompts(program, this.prompts, { padTokenId, parameters, inputs: this.#rows })
   }
 }
@@ -153,8 +162,8 @@ function rowsOf(model: GenerativeModel, names: readonly string[]) {
 }
 
 /** Options that only the decoder behind an encoder has. */
-function refuseDecoderOptions({ decoderStartTokenId, forcedBosTokenId }: GenerateOptions): void {
-  for (const [name, value] of Object.entries({ decoderStartTokenId, forcedBosTokenId })) {
+function refuseDecoderOptions({ decoderInputIds, decoderStartTokenId, forcedBosTokenId }: GenerateOptions): void {
+  for (const [name, value] of Object.entries({ decoderInputIds, decoderStartTokenId, forcedBosTokenId })) {
     if (value === undefined || value === null) continue
     throw new Error(
       `generate: ${name} is ${value}, but the model has no encoder: its texts begin with their prompts; leave it out`,
@@ -200,6 +209,8 @@ class Row {
     const settings = this.#settings
     const forced = this.#forced()
     if (settings.repetitionPenalty !== 1) penalizeRepetition(logits, this.#seen, settings.repetitionPenalty)
+    forbid(logits, this.#tokens.suppressTokens)
+    if (this.#added === 0) forbid(logits, this.#tokens.beginSuppressTokens)
     if (this.#added < settings.minNewTokens) forbid(logits, this.#tokens.eosTokenIds)
     const token = forced ?? (settings.doSample ? sample(logits, settings, this.#random) : mostLikely(logits))
     this.last = token

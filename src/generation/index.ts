@@ -7,10 +7,12 @@ registerGenerator({ generate, stream })
 
 export type {
   FinishReason,
+  GenerateInputs,
   GenerateOptions,
   GenerateResult,
   GenerativeModel,
   Prompts,
+  Recordings,
   StreamOptions,
   TokenDecoder,
 } from '../models/generator.ts'

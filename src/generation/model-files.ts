@@ -14,6 +14,10 @@ export interface SpecialTokens {
   forcedBosTokenId: number | null
   /** The last token of the longest text, whatever is predicted. */
   forcedEosTokenId: number | null
+  /** Tokens that are never chosen. */
+  suppressTokens: readonly number[]
+  /** Tokens that are not chosen first. */
+  beginSuppressTokens: readonly number[]
 }
 
 /** As asked for, else as generation_config.json beside the model says, else the configuration. */
@@ -37,6 +41,8 @@ export async function specialTokens(
       ? choose(options.forcedBosTokenId, file.forcedBosTokenId, config.forced_bos_token_id)
       : null,
     forcedEosTokenId: choose(options.forcedEosTokenId, file.forcedEosTokenId, config.forced_eos_token_id),
+    suppressTokens: choose(options.suppressTokens, file.suppressTokens, undefined) ?? [],
+    beginSuppressTokens: choose(options.beginSuppressTokens, file.beginSuppressTokens, undefined) ?? [],
   }
 }
 

@@ -16,8 +16,11 @@ const NAMES: Record<keyof GenerateOptions, true> = {
   eosTokenId: true,
   padTokenId: true,
   decoderStartTokenId: true,
+  decoderInputIds: true,
   forcedBosTokenId: true,
   forcedEosTokenId: true,
+  suppressTokens: true,
+  beginSuppressTokens: true,
   stopStrings: true,
   tokenizer: true,
   signal: true,
@@ -33,7 +36,16 @@ const NAMES: Record<keyof GenerateOptions, true> = {
 const SAMPLING = ['temperature', 'topK', 'topP', 'seed'] as const
 
 /** Options that are tokens. */
-const TOKENS = ['eosTokenId', 'padTokenId', 'decoderStartTokenId', 'forcedBosTokenId', 'forcedEosTokenId'] as const
+const TOKENS = [
+  'eosTokenId',
+  'padTokenId',
+  'decoderStartTokenId',
+  'decoderInputIds',
+  'forcedBosTokenId',
+  'forcedEosTokenId',
+  'suppressTokens',
+  'beginSuppressTokens',
+] as const
 
 /** Options with their defaults, and what the configuration limits. */
 export interface GenerationSettings extends Omit<GenerateOptions, 'stopStrings' | 'onToken'> {
@@ -83,6 +95,12 @@ export function resolveSettings(options: GenerateOptions, config: PretrainedConf
     for (const id of [options[name] ?? []].flat()) {
       check(name, id, isWhole(id, 0) && id < vocabSize, `a token of the vocabulary, 0 to ${vocabSize - 1}`)
     }
+  }
+  const { decoderInputIds, decoderStartTokenId } = options
+  if (decoderInputIds) {
+    check('decoderInputIds', '[]', decoderInputIds.length > 0, 'at least one token, the start')
+    const both = decoderStartTokenId !== undefined && decoderStartTokenId !== decoderInputIds[0]
+    check('decoderStartTokenId', decoderStartTokenId, !both, `the first of decoderInputIds (${decoderInputIds[0]})`)
   }
   for (const text of stopStrings) {
     check('stopStrings', text, typeof text === 'string' && text !== '', 'texts of at least one character')

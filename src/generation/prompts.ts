@@ -1,5 +1,7 @@
 /** @file The prompts of a generation, checked. */
-import type { Prompts } from '../models/generator.ts'
+import type { Shape } from '../graph/index.ts'
+import type { GenerateInputs, Recordings } from '../models/generator.ts'
+import type { TensorData } from '../runtime/index.ts'
 import type { GenerationSettings } from './options.ts'
 
 /**
@@ -9,10 +11,13 @@ import type { GenerationSettings } from './options.ts'
  * @throws when there is none, one is empty or too long, or something in it is no token of the vocabulary
  */
 export function checkPrompts(
-  inputs: Prompts,
+  inputs: GenerateInputs,
   { vocabSize, maxPositions }: Pick<GenerationSettings, 'vocabSize' | 'maxPositions'>,
   virtualTokens = 0,
 ): number[][] {
+  if (isRecordings(inputs)) {
+    throw new Error('generate: got input_features for a model of text; give the token numbers of a prompt')
+  }
   if (!Array.isArray(inputs)) {
     throw new Error(
       `generate: the inputs are ${describe(inputs)}, expected token numbers: an array of them, or an array of such arrays ` +
@@ -44,6 +49,34 @@ export function checkPrompts(
     }
     return [...row]
   })
+}
+
+/** Whether recordings were given in the place of prompts. */
+export function isRecordings(inputs: GenerateInputs): inputs is Recordings {
+  return typeof inputs === 'object' && inputs !== null && 'input_features' in inputs
+}
+
+/**
+ * The spectrograms of recordings.
+ *
+ * @param shape what the model takes, `[batch, mels, frames]`
+ * @throws when they are none, or of another shape
+ */
+export function checkRecordings(inputs: GenerateInputs, shape: Shape): TensorData {
+  const expected = `float32 [recordings, ${shape.slice(1).join(', ')}]`
+  if (!isRecordings(inputs)) {
+    throw new Error(
+      `generate: the inputs are ${describe(inputs)}, but the model hears: give { input_features }, ${expected}, which a ` +
+        'WhisperFeatureExtractor makes; what the decoder reads first is the option decoderInputIds',
+    )
+  }
+  const { input_features: features } = inputs
+  const [count, ...rest] = features.dims
+  if (features.dtype === 'float32' && count > 0 && rest.join() === shape.slice(1).join()) return features
+  throw new Error(
+    `generate: input_features are ${features.dtype} [${features.dims.join(', ')}], expected ${expected}; make them with ` +
+      'the WhisperFeatureExtractor of the model',
+  )
 }
 
 function describe(value: unknown): string {

@@ -1,6 +1,6 @@
 /** @file Continuing one prompt as text that appears piece by piece. */
 import { type Tokenizer, TokenizerDecodeStream } from '../data/index.ts'
-import type { GenerativeModel, StreamOptions } from '../models/generator.ts'
+import type { GenerativeModel, Recordings, StreamOptions } from '../models/generator.ts'
 import { Generation } from './generation.ts'
 import { modelTokenizer } from './model-files.ts'
 
@@ -16,7 +16,7 @@ import { modelTokenizer } from './model-files.ts'
  */
 export function stream(
   model: GenerativeModel,
-  inputs: readonly number[],
+  inputs: readonly number[] | Recordings,
   options: StreamOptions = {},
 ): AsyncIterableIterator<string> {
   const { skipSpecialTokens = true, onToken, ...rest } = options

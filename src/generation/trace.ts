@@ -2,8 +2,9 @@
 import { Graph, type Shape, type Tensor } from '../graph/index.ts'
 import { FedParameters } from '../models/fed-parameters.ts'
 import type { GenerativeModel } from '../models/generator.ts'
-import type { ModelInputs } from '../models/index.ts'
+import type { InputSpec, ModelInputs } from '../models/index.ts'
 import { signatureOf } from '../models/signature.ts'
+import { isSwitchable, VariantTraces } from '../models/switching.ts'
 import { KeyValueCache, type KeyValues, type Module, type Parameter } from '../nn/index.ts'
 import type { StoredTensor } from './key-value-store.ts'
 
@@ -15,8 +16,8 @@ export const ADAPTER_INDICES = 'adapter_indices'
 /** A part of a generation, traced. */
 export interface TracedProgram {
   outputs: Record<string, Tensor>
-  /** The parameters that vary and are read, in their order in the input {@link VECTOR}. */
-  parameters: readonly Parameter[]
+  /** The parameters that vary and are read: the input {@link VECTOR}. */
+  fed: FedParameters
   /** Equal for two traces exactly when one can run in the place of the other. */
   signature: string
 }
@@ -38,8 +39,8 @@ export interface GenerationTrace extends TracedProgram {
   /** The tensors of the cache: inputs `[batch, heads, past, width]`. */
   cache: readonly StoredTensor[]
   /**
-   * Of a model with an encoder: from `input_ids` and `attention_mask` `[batch, source]` the keys and values of the
-   * prompts, which are inputs of every step, as is the mask.
+   * Of a model with an encoder: from {@link sourceSpecs} the keys and values of the prompts, which are inputs of every
+   * step, as is their mask where they have one.
    */
   encoder?: TracedProgram
   /** Where adapters put something in front of every text: its keys and values, which fill the cache at first. */
@@ -59,17 +60,67 @@ const DECODER_OF_ENCODER: StepInputs = {
   positions: 'decoder_position_ids',
 }
 
+/** How many traces of one model are kept: each is a graph. */
+const KEPT_TRACES = 16
+
+const traces = new WeakMap<GenerativeModel, VariantTraces<GenerationTrace>>()
+
+/** The trace of `model` as it is now; one with adapters is not traced again as long as it computes the same. */
+export function generationTrace(model: GenerativeModel, rowAdapters?: readonly string[]): GenerationTrace {
+  const trace = () => traceGeneration(model, rowAdapters)
+  if (!isSwitchable(model)) return trace()
+  let known = traces.get(model)
+  if (!known) traces.set(model, (known = new VariantTraces({ limit: KEPT_TRACES, isCurrent, withOthers })))
+  return known.get(model, JSON.stringify(rowAdapters ?? null), trace)
+}
+
+/** The same generation with other parameters; undefined where it is not certain that it is the same. */
+function withOthers(
+  trace: GenerationTrace,
+  own: readonly Parameter[],
+  others: readonly Parameter[],
+): GenerationTrace | undefined {
+  const changed = <T extends TracedProgram>(program: T): T | undefined => {
+    const fed = program.fed.withOthers(own, others)
+    return fed && { ...program, fed }
+  }
+  const [encoder, prelude] = [trace.encoder && changed(trace.encoder), trace.prelude && changed(trace.prelude)]
+  const isWhole = Boolean(encoder) === Boolean(trace.encoder) && Boolean(prelude) === Boolean(trace.prelude)
+  const step = isWhole ? changed(trace) : undefined
+  return step && { ...step, encoder, prelude }
+}
+
+/** Whether what was taken for a constant still is one, with the values that it had. */
+const isCurrent = ({ fed, encoder, prelude }: GenerationTrace) =>
+  [fed, encoder?.fed, prelude?.fed].every(part => part?.isCurrent ?? true)
+
 /**
  * Traces `model` as it is now. Inputs: tokens and positions `[batch, sequence]`, their mask `[batch, past + sequence]`,
  * the cache, and the values of the parameters that vary: an adapter's, or those that train. All others are constants.
  *
  * @param rowAdapters the adapters that rows can have; then {@link ADAPTER_INDICES} is an input too
  */
-export function traceGeneration(model: GenerativeModel, rowAdapters?: readonly string[]): GenerationTrace {
+function traceGeneration(model: GenerativeModel, rowAdapters?: readonly string[]): GenerationTrace {
   const prelude = tracePrelude(model)
   if (model.task !== 'SEQ_2_SEQ_LM') return { ...traceStep(model, DECODER, {}, rowAdapters), prelude }
   const { cross, ...encoder } = traceEncoder(model, rowAdapters)
   return { ...traceStep(model, DECODER_OF_ENCODER, cross, rowAdapters), encoder, prelude }
+}
+
+/** What the encoder of a model reads: tokens with their mask, or spectrograms where it hears. */
+export function sourceSpecs(model: GenerativeModel): Record<string, InputSpec> {
+  const base = (model.getBaseModel?.() ?? model) as Partial<GenerativeModel>
+  const input_features = base.inputSpecs?.().input_features
+  if (input_features) return { input_features }
+  const tokens: InputSpec = { dtype: 'int64', shape: ['batch', 'source'] }
+  return { input_ids: tokens, attention_mask: tokens }
+}
+
+/** The inputs that {@link sourceSpecs} declares. */
+function sourceInputs(graph: Graph, model: GenerativeModel): ModelInputs {
+  return Object.fromEntries(
+    Object.entries(sourceSpecs(model)).map(([name, { dtype, shape }]) => [name, graph.input(name, dtype, shape)]),
+  )
 }
 
 /** The inputs of a batch whose rows have adapters of their own: which of `names` computes each row. */
@@ -82,7 +133,7 @@ function rowInputs(graph: Graph, names: readonly string[] | undefined): ModelInp
 function tracePrelude(model: GenerativeModel): PreludeTrace | undefined {
   if (!model.prelude) return undefined
   const graph = new Graph()
-  const { parameters } = new FedParameters(graph, VECTOR, ({ varies }) => varies)
+  const fed = FedParameters.in(graph, VECTOR, ({ varies }) => varies)
   const entries = graph.trace(() => model.prelude!())
   if (entries.length === 0) return undefined
   const outputs = Object.fromEntries(
@@ -91,7 +142,7 @@ function tracePrelude(model: GenerativeModel): PreludeTrace | undefined {
       [`value.${layer}`, value],
     ]),
   )
-  return { outputs, parameters, signature: signatureOf(outputs), length: entries[0].key.shape[2] as number }
+  return { outputs, fed, signature: signatureOf(outputs), length: entries[0].key.shape[2] as number }
 }
 
 /** Traces a step; `cross` are the shapes of the encoder's keys and values, by name. */
@@ -103,14 +154,16 @@ function traceStep(
 ): GenerationTrace {
   const cache = cacheOf(model)
   const graph = new Graph()
-  const { parameters } = new FedParameters(graph, VECTOR, ({ varies }) => varies)
+  const fed = FedParameters.in(graph, VECTOR, ({ varies }) => varies)
   const inputs = {
     [names.tokens]: graph.input(names.tokens, 'int64', ['batch', 'sequence']),
     [names.mask]: graph.input(names.mask, 'int64', ['batch', 'past+sequence']),
     [names.positions]: graph.input(names.positions, 'int64', ['batch', 'sequence']),
   }
   const encoded = Object.entries(cross).map(([name, shape]) => graph.input(name, 'float32', shape))
-  if (encoded.length) inputs.attention_mask = graph.input('attention_mask', 'int64', ['batch', 'source'])
+  if (encoded.length && sourceSpecs(model).attention_mask) {
+    inputs.attention_mask = graph.input('attention_mask', 'int64', ['batch', 'source'])
+  }
   const past = cache.map(({ name, heads, width }) => graph.input(name, 'float32', ['batch', heads, 'past', width]))
   const store = new KeyValueCache(inPairs(past), inPairs(encoded))
   const rows = rowInputs(graph, rowAdapters)
@@ -119,7 +172,7 @@ function traceStep(
     logits: logits!,
     ...Object.fromEntries(flat(store.present).map((tensor, i) => [`new.${cache[i].name}`, tensor])),
   }
-  return { inputs: names, outputs, cache, parameters, signature: signatureOf(outputs) }
+  return { inputs: names, outputs, cache, fed, signature: signatureOf(outputs) }
 }
 
 /** Traces the encoder of a model, up to the keys and values that its decoder reads. */
@@ -128,11 +181,10 @@ function traceEncoder(
   rowAdapters: readonly string[] | undefined,
 ): TracedProgram & { cross: Record<string, Shape> } {
   const graph = new Graph()
-  const { parameters } = new FedParameters(graph, VECTOR, ({ varies }) => varies)
+  const fed = FedParameters.in(graph, VECTOR, ({ varies }) => varies)
   const store = new KeyValueCache([])
   const inputs = {
-    input_ids: graph.input('input_ids', 'int64', ['batch', 'source']),
-    attention_mask: graph.input('attention_mask', 'int64', ['batch', 'source']),
+    ...sourceInputs(graph, model),
     decoder_input_ids: graph.input('decoder_input_ids', 'int64', ['batch', 'sequence']),
   }
   const rows = rowInputs(graph, rowAdapters)
@@ -144,7 +196,7 @@ function traceEncoder(
     ]),
   )
   const cross = Object.fromEntries(Object.entries(outputs).map(([name, { shape }]) => [name, shape]))
-  return { outputs, cross, parameters, signature: signatureOf(outputs) }
+  return { outputs, cross, fed, signature: signatureOf(outputs) }
 }
 
 const inPairs = (tensors: readonly Tensor[]): KeyValues[] =>
@@ -163,7 +215,7 @@ function cacheOf(model: GenerativeModel): readonly StoredTensor[] {
   // The rows of the tokens are wanted here, without those of what stands before them.
   const cache = new KeyValueCache([], [], true)
   const tokens = graph.input('tokens', 'int64', ['batch', 'sequence'])
-  const source = () => ({ input_ids: graph.input('source', 'int64', ['batch', 'source']), decoder_input_ids: tokens })
+  const source = () => ({ ...sourceInputs(graph, model), decoder_input_ids: tokens })
   const inputs = model.task === 'SEQ_2_SEQ_LM' ? source() : { input_ids: tokens }
   graph.trace(() => model.forward({ ...inputs, cache }))
   const found = cache.present.flatMap(({ key, value }, layer) => [

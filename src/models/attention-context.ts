@@ -16,9 +16,15 @@ export interface AttentionContext {
   source?: Tensor
   /**
    * Keys and values that every query sees in front of all others, `[batch, kvHeads, length, width]`: learned prefixes. They
-   * have no positions, are never masked and never enter the cache.
+   * have no positions and never enter the cache, and the model's mask does not reach them.
    */
-  prefixes?: readonly KeyValues[]
+  prefixes?: readonly Prefix[]
+}
+
+/** Keys and values in front of all others. */
+export interface Prefix extends KeyValues {
+  /** Additive, `[batch, 1, 1, length]`: hides what only fills rows whose prefix is shorter than that of others. */
+  mask?: Tensor
 }
 
 /** What an attention layer attends to: the tokens of its own sequence, or those of an encoder. */
@@ -64,7 +70,7 @@ export function cachedAttention(
   context.cache?.present.push({ key, value })
   const prefixes = context.prefixes ?? []
   const past = cached ? [...prefixes, cached] : prefixes
-  const mask = maskBehind(prefixes, context.mask)
+  const mask = maskWith(prefixes, context.mask, addDims(cached?.key.shape[2] ?? 0, key.shape[2]))
   return attention(query, key, value, { ...options, mask: bias && mask ? add(bias, mask) : (bias ?? mask), past })
 }
 
@@ -87,7 +93,7 @@ export function crossAttention(
     encoded = project(source)
     cache?.presentCross.push(encoded)
   }
-  const mask = maskBehind(prefixes, context.mask)
+  const mask = maskWith(prefixes, context.mask, encoded.key.shape[2])
   return attention(query, encoded.key, encoded.value, { ...options, mask, past: prefixes })
 }
 
@@ -97,4 +103,14 @@ export function maskBehind(prefixes: readonly KeyValues[], mask: Tensor | undefi
   const length = addDims(...prefixes.map(({ key }) => key.shape[2]))
   const shape: Dim[] = [...mask.shape.slice(0, -1), length]
   return concat([expand(mask.graph.constant(0, 'float32', [1, 1, 1, 1]), shape), mask], 3)
+}
+
+/** The mask of prefixes and of the `keys` positions behind them. */
+function maskWith(prefixes: readonly Prefix[], mask: Tensor | undefined, keys: Dim): Tensor | undefined {
+  const own = prefixes.find(prefix => prefix.mask)?.mask
+  if (!own) return maskBehind(prefixes, mask)
+  const [heads, queries] = mask ? mask.shape.slice(1) : [1, 1]
+  const seen = own.graph.constant(0, 'float32', [1, 1, 1, 1])
+  const columns = (part: Tensor = seen, length: Dim) => expand(part, [own.shape[0], heads, queries, length])
+  return concat([...prefixes.map(prefix => columns(prefix.mask, prefix.key.shape[2])), columns(mask, keys)], 3)
 }

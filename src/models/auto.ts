@@ -4,6 +4,7 @@ import { ALBERT_MODELS } from './albert/index.ts'
 import { BART_MODELS } from './bart/index.ts'
 import { BERT_MODELS } from './bert/index.ts'
 import { BLOOM_MODELS } from './bloom/index.ts'
+import { CLIP_MODELS, CLIP_TEXT_MODELS, CLIP_VISION_MODELS } from './clip/index.ts'
 import { AutoConfig, type PretrainedConfig } from './config.ts'
 import { DEBERTA_V2_MODELS } from './deberta-v2/index.ts'
 import { DINOV2_MODELS } from './dinov2/index.ts'
@@ -19,6 +20,7 @@ import type { ModelTask } from './inputs.ts'
 import { LLAMA_MODELS } from './llama/index.ts'
 import { MISTRAL_MODELS } from './mistral/index.ts'
 import { MIXTRAL_MODELS } from './mixtral/index.ts'
+import { MODERNBERT_MODELS } from './modernbert/index.ts'
 import { MT5_MODELS } from './mt5/index.ts'
 import { OLMO2_MODELS } from './olmo2/index.ts'
 import { OPT_MODELS } from './opt/index.ts'
@@ -33,12 +35,16 @@ import { ROBERTA_MODELS } from './roberta/index.ts'
 import { SMOLLM3_MODELS } from './smollm3/index.ts'
 import { T5_MODELS } from './t5/index.ts'
 import { VIT_MODELS } from './vit/index.ts'
+import { WHISPER_MODELS } from './whisper/index.ts'
 import { XLM_ROBERTA_MODELS } from './xlm-roberta/index.ts'
 
 registerModel('albert', ALBERT_MODELS)
 registerModel('bart', BART_MODELS)
 registerModel('bert', BERT_MODELS)
 registerModel('bloom', BLOOM_MODELS)
+registerModel('clip', CLIP_MODELS)
+registerModel('clip_text_model', CLIP_TEXT_MODELS)
+registerModel('clip_vision_model', CLIP_VISION_MODELS)
 registerModel('deberta-v2', DEBERTA_V2_MODELS)
 registerModel('dinov2', DINOV2_MODELS)
 registerModel('distilbert', DISTILBERT_MODELS)
@@ -52,6 +58,7 @@ registerModel('gpt_neox', GPT_NEOX_MODELS)
 registerModel('llama', LLAMA_MODELS)
 registerModel('mistral', MISTRAL_MODELS)
 registerModel('mixtral', MIXTRAL_MODELS)
+registerModel('modernbert', MODERNBERT_MODELS)
 registerModel('mt5', MT5_MODELS)
 registerModel('olmo2', OLMO2_MODELS)
 registerModel('opt', OPT_MODELS)
@@ -64,6 +71,7 @@ registerModel('roberta', ROBERTA_MODELS)
 registerModel('smollm3', SMOLLM3_MODELS)
 registerModel('t5', T5_MODELS)
 registerModel('vit', VIT_MODELS)
+registerModel('whisper', WHISPER_MODELS)
 registerModel('xlm-roberta', XLM_ROBERTA_MODELS)
 
 /** What every Auto class offers. */
@@ -115,5 +123,7 @@ export const AutoModelForTokenClassification = autoClass('TOKEN_CLS')
 export const AutoModelForQuestionAnswering = autoClass('QUESTION_ANS')
 /** Encoders with decoders: a text from a text. */
 export const AutoModelForSeq2SeqLM = autoClass('SEQ_2_SEQ_LM')
+/** Encoders of speech with decoders: a text from a recording. */
+export const AutoModelForSpeechSeq2Seq = AutoModelForSeq2SeqLM
 /** Classifiers of images. */
 export const AutoModelForImageClassification = autoClass('IMAGE_CLS')

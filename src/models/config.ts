@@ -4,6 +4,14 @@ import { type AlbertConfig, parseAlbertConfig } from './config/albert.ts'
 import { BART_ATTRIBUTE_MAP, type BartConfig, parseBartConfig } from './config/bart.ts'
 import { type BertConfig, parseBertConfig } from './config/bert.ts'
 import { BLOOM_ATTRIBUTE_MAP, type BloomConfig, parseBloomConfig } from './config/bloom.ts'
+import {
+  type CLIPConfig,
+  type CLIPTextConfig,
+  type CLIPVisionConfig,
+  parseCLIPConfig,
+  parseCLIPTextConfig,
+  parseCLIPVisionConfig,
+} from './config/clip.ts'
 import { type DebertaV2Config, parseDebertaV2Config } from './config/deberta-v2.ts'
 import { type Dinov2Config, parseDinov2Config } from './config/dinov2.ts'
 import { DISTILBERT_ATTRIBUTE_MAP, type DistilBertConfig, parseDistilBertConfig } from './config/distilbert.ts'
@@ -28,6 +36,7 @@ import { type GPTNeoXConfig, parseGPTNeoXConfig } from './config/gpt-neox.ts'
 import { GPT2_ATTRIBUTE_MAP, type Gpt2Config, parseGpt2Config } from './config/gpt2.ts'
 import { type LlamaConfig, parseLlamaConfig } from './config/llama.ts'
 import { type MistralConfig, parseMistralConfig } from './config/mistral.ts'
+import { type ModernBertConfig, parseModernBertConfig } from './config/modernbert.ts'
 import { type MT5Config, parseMT5Config } from './config/mt5.ts'
 import { type Olmo2Config, parseOlmo2Config } from './config/olmo2.ts'
 import { OPT_ATTRIBUTE_MAP, type OPTConfig, parseOPTConfig } from './config/opt.ts'
@@ -43,12 +52,14 @@ import {
 import { parseSmolLM3Config, type SmolLM3Config } from './config/smollm3.ts'
 import { parseT5Config, T5_ATTRIBUTE_MAP, type T5Config } from './config/t5.ts'
 import { parseViTConfig, type ViTConfig } from './config/vit.ts'
+import { parseWhisperConfig, WHISPER_ATTRIBUTE_MAP, type WhisperConfig } from './config/whisper.ts'
 import type { ResolveOptions } from './hub.ts'
 
 export type { AlbertConfig } from './config/albert.ts'
 export type { BartConfig } from './config/bart.ts'
 export type { BertConfig, BertFamilyConfig } from './config/bert.ts'
 export type { BloomConfig } from './config/bloom.ts'
+export type { CLIPConfig, CLIPTextConfig, CLIPVisionConfig } from './config/clip.ts'
 export type { DebertaV2Config } from './config/deberta-v2.ts'
 export type { Dinov2Config } from './config/dinov2.ts'
 export type { DistilBertConfig } from './config/distilbert.ts'
@@ -61,6 +72,7 @@ export type { Gpt2Config } from './config/gpt2.ts'
 export type { ProblemType } from './config/labels.ts'
 export type { LlamaConfig } from './config/llama.ts'
 export type { MistralConfig } from './config/mistral.ts'
+export type { ModernBertConfig } from './config/modernbert.ts'
 export type { MT5Config } from './config/mt5.ts'
 export type { Olmo2Config } from './config/olmo2.ts'
 export type { OPTConfig } from './config/opt.ts'
@@ -82,6 +94,7 @@ export type { SmolLM3Config } from './config/smollm3.ts'
 export type { T5Config, T5FamilyConfig } from './config/t5.ts'
 export { readTokenIds, type TokenIds } from './config/tokens.ts'
 export type { ViTConfig } from './config/vit.ts'
+export type { WhisperConfig } from './config/whisper.ts'
 
 /** The configurations by `model_type`; extend it by declaration merging together with {@link registerConfig}. */
 export interface ConfigTypes {
@@ -89,6 +102,9 @@ export interface ConfigTypes {
   bart: BartConfig
   bert: BertConfig
   bloom: BloomConfig
+  clip: CLIPConfig
+  clip_text_model: CLIPTextConfig
+  clip_vision_model: CLIPVisionConfig
   'deberta-v2': DebertaV2Config
   dinov2: Dinov2Config
   distilbert: DistilBertConfig
@@ -102,6 +118,7 @@ export interface ConfigTypes {
   llama: LlamaConfig
   mistral: MistralConfig
   mixtral: MixtralConfig
+  modernbert: ModernBertConfig
   mt5: MT5Config
   olmo2: Olmo2Config
   opt: OPTConfig
@@ -114,6 +131,7 @@ export interface ConfigTypes {
   smollm3: SmolLM3Config
   t5: T5Config
   vit: ViTConfig
+  whisper: WhisperConfig
   'xlm-roberta': XLMRobertaConfig
 }
 
@@ -121,6 +139,9 @@ registerConfig('albert', parseAlbertConfig)
 registerConfig('bart', parseBartConfig, { attributeMap: BART_ATTRIBUTE_MAP })
 registerConfig('bert', parseBertConfig)
 registerConfig('bloom', parseBloomConfig, { attributeMap: BLOOM_ATTRIBUTE_MAP })
+registerConfig('clip', parseCLIPConfig)
+registerConfig('clip_text_model', parseCLIPTextConfig)
+registerConfig('clip_vision_model', parseCLIPVisionConfig)
 registerConfig('deberta-v2', parseDebertaV2Config)
 registerConfig('dinov2', parseDinov2Config)
 registerConfig('distilbert', parseDistilBertConfig, { attributeMap: DISTILBERT_ATTRIBUTE_MAP })
@@ -134,6 +155,7 @@ registerConfig('gpt_neox', parseGPTNeoXConfig)
 registerConfig('llama', parseLlamaConfig)
 registerConfig('mistral', parseMistralConfig)
 registerConfig('mixtral', parseMixtralConfig, { attributeMap: EXPERTS_ATTRIBUTE_MAP })
+registerConfig('modernbert', parseModernBertConfig)
 registerConfig('mt5', parseMT5Config, { attributeMap: T5_ATTRIBUTE_MAP })
 registerConfig('olmo2', parseOlmo2Config)
 registerConfig('opt', parseOPTConfig, { attributeMap: OPT_ATTRIBUTE_MAP })
@@ -146,6 +168,7 @@ registerConfig('roberta', parseRobertaConfig)
 registerConfig('smollm3', parseSmolLM3Config)
 registerConfig('t5', parseT5Config, { attributeMap: T5_ATTRIBUTE_MAP })
 registerConfig('vit', parseViTConfig)
+registerConfig('whisper', parseWhisperConfig, { attributeMap: WHISPER_ATTRIBUTE_MAP })
 registerConfig('xlm-roberta', parseXLMRobertaConfig)
 
 /** Whether `config` is of the architecture `modelType`; narrows its type. */

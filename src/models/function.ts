@@ -11,6 +11,9 @@ import {
 } from '../runtime/index.ts'
 import { FedParameters } from './fed-parameters.ts'
 import { signatureOf } from './signature.ts'
+import { isSwitchable, touch, VariantTraces } from './switching.ts'
+
+export { type Interchangeable, type SwitchableModule, variantOf } from './switching.ts'
 
 /** Inputs of a function: their element types and shapes, in which names stand for lengths that vary. */
 export type InputSpecs = Readonly<Record<string, { dtype: DType; shape: Shape }>>
@@ -48,20 +51,6 @@ const KEPT_TRACES = 128
 /** What a function computes, given its symbolic inputs; `vector` holds the parameters that were named. */
 export type Build = (graph: Graph, inputs: SymbolicInputs, vector: ParameterVector) => Readonly<Record<string, Tensor>>
 
-/**
- * A module that computes now this, now that: one with adapters. What was compiled follows it: it is traced again when
- * the variant is another, and compiled again only when the trace is another.
- */
-export interface SwitchableModule {
-  /** Equal as long as the module computes the same function of its inputs and of its parameters' values. */
-  variant(): string
-}
-
-/** The variant of a module; the empty string for one that always computes the same. */
-export function variantOf(module: object): string {
-  return (module as Partial<SwitchableModule>).variant?.() ?? ''
-}
-
 /** How {@link TracedFunction} is made. */
 export interface TracedOptions extends FunctionOptions {
   /** The module that is traced, whose variant is followed. */
@@ -79,8 +68,12 @@ export class TracedFunction {
   readonly vector: ParameterVector
   readonly #build: Build
   readonly #options: TracedOptions
-  /** By the form of the inputs and the variant; those used last at the end. */
-  readonly #traces = new Map<string, Trace>()
+  readonly #traces = new VariantTraces<Trace>({
+    limit: KEPT_TRACES,
+    // What was taken for a constant because it lay in a file may have been read and changed since.
+    isCurrent: ({ fed, signature }) => !fed.isOutdated && this.#compiled.has(signature),
+    withOthers: (trace, own, others) => this.#withOthers(trace, own, others),
+  })
   /** By the signature of the trace; those used last at the end. */
   readonly #compiled = new Map<string, Promise<Executable>>()
 
@@ -111,25 +104,18 @@ export class TracedFunction {
   #prepare(batch: Readonly<Record<string, TensorData>>): { executable: Promise<Executable>; fed: FedParameters } {
     const { inputs, module } = this.#options
     const specs = inputs ? declared(inputs, batch) : inferred(batch)
-    const form = JSON.stringify(specs)
-    const key = `${module ? variantOf(module) : ''} ${form}`
-    const trace = this.#traces.get(key)
-    // What was taken for a constant because it lay in a file may have been read and changed since.
-    if (trace && !trace.fed.unloaded.some(parameter => parameter.isLoaded)) {
-      touch(this.#traces, key, trace, KEPT_TRACES)
-      const executable = this.#compiled.get(trace.signature)
-      if (executable) {
-        touch(this.#compiled, trace.signature, executable, KEPT, free)
-        return { executable, fed: trace.fed }
-      }
+    let traced: Readonly<Record<string, Tensor>> | undefined
+    const make = () => {
+      const { outputs, fed } = this.#trace(specs)
+      traced = outputs
+      const form = JSON.stringify(specs)
+      // Only what follows a module can have several traces of one form.
+      return { signature: module && isSwitchable(module) ? `${form} ${signatureOf(outputs)}` : form, fed }
     }
-    const { outputs, fed } = this.#trace(specs)
-    // Only what follows a module can have several traces of one form.
-    const signature = module && isSwitchable(module) ? `${form} ${signatureOf(outputs)}` : form
-    touch(this.#traces, key, { signature, fed }, KEPT_TRACES)
+    const { signature, fed } = this.#traces.get(module ?? this, JSON.stringify(specs), make)
     let executable = this.#compiled.get(signature)
     if (!executable) {
-      executable = this.#compile(outputs)
+      executable = this.#compile(traced!)
       executable.catch(() => this.#compiled.delete(signature))
     }
     touch(this.#compiled, signature, executable, KEPT, free)
@@ -143,8 +129,17 @@ export class TracedFunction {
     this.vector.bind(graph, graph.input(VECTOR, 'float32', [this.vector.size]))
     const { module, parameters } = this.#options
     const followsAll = module !== undefined && isSwitchable(module) && parameters === undefined
-    const fed = new FedParameters(graph, VALUES, ({ varies, isSwitchable }) => isSwitchable || (followsAll && varies))
+    const takes = ({ varies, isSwitchable }: Parameter) => isSwitchable || (followsAll && varies)
+    const fed = FedParameters.in(graph, VALUES, takes)
     return { outputs: graph.trace(() => this.#build(graph, inputs, this.vector)), fed }
+  }
+
+  /** The same trace with other parameters; undefined where it may be another one. */
+  #withOthers(trace: Trace, own: readonly Parameter[], others: readonly Parameter[]): Trace | undefined {
+    // Those that were named are read whichever adapter is active.
+    const canFollow = this.vector.size === 0 && this.#compiled.has(trace.signature)
+    const fed = canFollow ? trace.fed.withOthers(own, others) : undefined
+    return fed && { signature: trace.signature, fed }
   }
 
   async #compile(outputs: Readonly<Record<string, Tensor>>): Promise<Executable> {
@@ -162,19 +157,6 @@ export class TracedFunction {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
-  }
-}
-
-const isSwitchable = (module: object) => typeof (module as Partial<SwitchableModule>).variant === 'function'
-
-/** Puts an entry at the end of a map, and drops the first ones where there are too many. */
-function touch<T>(map: Map<string, T>, key: string, value: T, limit: number, drop?: (value: T) => void): void {
-  map.delete(key)
-  map.set(key, value)
-  for (const [first, old] of map) {
-    if (map.size <= limit) return
-    map.delete(first)
-    drop?.(old)
   }
 }
 

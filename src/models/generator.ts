@@ -2,10 +2,19 @@
 import type { KeyValues, Module, Parameter } from '../nn/index.ts'
 import type { CompileOptions, Engine, TensorData } from '../runtime/index.ts'
 import type { PretrainedConfig } from './config.ts'
-import type { ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
+import type { InputSpec, ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
 
 /** One prompt, or several of any lengths: token numbers. */
 export type Prompts = readonly number[] | readonly (readonly number[])[]
+
+/** Recordings, as a model of speech takes them in the place of prompts. */
+export interface Recordings {
+  /** Spectrograms, float32 `[recordings, mels, frames]`; made by `WhisperFeatureExtractor`. */
+  readonly input_features: TensorData
+}
+
+/** What a text is generated from: prompts, or recordings where the model hears. */
+export type GenerateInputs = Prompts | Recordings
 
 /** What turns token numbers into text: a `Tokenizer`. */
 export interface TokenDecoder {
@@ -42,6 +51,11 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
   padTokenId?: number
   /** What the decoder of a model with an encoder reads first; the files say it, as for `eosTokenId`. */
   decoderStartTokenId?: number
+  /**
+   * All that the decoder of a model with an encoder reads before it answers, its start included: such as the tokens of
+   * language and task that Whisper expects. By default the start alone.
+   */
+  decoderInputIds?: readonly number[]
   /** The first new token of a model with an encoder, whatever it predicts; the files say it; `null` for none. */
   forcedBosTokenId?: number | null
   /** The new token at `maxNewTokens`, whatever the model predicts; the files say it; `null` for none. */
@@ -50,6 +64,10 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
   stopStrings?: string | readonly string[]
   /** Turns tokens into text, for `stopStrings` and `stream`. */
   tokenizer?: TokenDecoder
+  /** Tokens that are never chosen; generation_config.json says it; `null` for none. */
+  suppressTokens?: readonly number[] | null
+  /** Tokens that are not chosen first; generation_config.json says it; `null` for none. */
+  beginSuppressTokens?: readonly number[] | null
   /** Ends the generation with the signal's reason as an error; looked at between tokens. */
   signal?: AbortSignal
   /** Called with each new token and the row that it belongs to; generation waits for a promise that it returns. */
@@ -98,6 +116,8 @@ export interface GenerativeModel {
   /** Where it was loaded from. */
   readonly nameOrPath?: string
   forward(inputs: ModelInputs): ModelOutput
+  /** The inputs that it takes; needed of a model that hears. */
+  inputSpecs?(): Record<string, InputSpec>
   namedParameters(): Iterable<[string, Parameter]>
   /** The model below the adapters. */
   getBaseModel?(): Module
@@ -112,8 +132,12 @@ export interface GenerativeModel {
 
 /** Does what `generate` and `stream` of every model promise. */
 export interface Generator {
-  generate(model: GenerativeModel, inputs: Prompts, options?: GenerateOptions): Promise<GenerateResult>
-  stream(model: GenerativeModel, inputs: readonly number[], options?: StreamOptions): AsyncIterableIterator<string>
+  generate(model: GenerativeModel, inputs: GenerateInputs, options?: GenerateOptions): Promise<GenerateResult>
+  stream(
+    model: GenerativeModel,
+    inputs: readonly number[] | Recordings,
+    options?: StreamOptions,
+  ): AsyncIterableIterator<string>
 }
 
 let registered: Generator | undefined

@@ -1,5 +1,6 @@
 /** @file Models: architectures by their checkpoints' names, configurations, and the Auto classes that open them. */
 
+export type { AdapterConfig, AddAdapterOptions, LoadModelAdapterOptions } from './adapters.ts'
 export * from './albert/index.ts'
 export { type AttentionContext, AttentionModule, type AttentionRole } from './attention-context.ts'
 export {
@@ -11,11 +12,13 @@ export {
   AutoModelForQuestionAnswering,
   AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
+  AutoModelForSpeechSeq2Seq,
   AutoModelForTokenClassification,
 } from './auto.ts'
 export * from './bart/index.ts'
 export * from './bert/index.ts'
 export * from './bloom/index.ts'
+export * from './clip/index.ts'
 export * from './config.ts'
 export * from './deberta-v2/index.ts'
 export * from './dinov2/index.ts'
@@ -32,6 +35,7 @@ export type { InputSpec, ModelInputs, ModelOutput, ModelTask } from './inputs.ts
 export * from './llama/index.ts'
 export * from './mistral/index.ts'
 export * from './mixtral/index.ts'
+export * from './modernbert/index.ts'
 export * from './mt5/index.ts'
 export * from './olmo2/index.ts'
 export * from './opt/index.ts'
@@ -52,4 +56,5 @@ export * from './roberta/index.ts'
 export * from './smollm3/index.ts'
 export * from './t5/index.ts'
 export * from './vit/index.ts'
+export * from './whisper/index.ts'
 export * from './xlm-roberta/index.ts'

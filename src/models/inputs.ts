@@ -50,6 +50,8 @@ export interface ModelInputs {
   decoder_position_ids?: Tensor
   /** The encoder's result, so that it is not computed again, `[batch, sequence, hidden]`. */
   encoder_hidden_states?: Tensor
+  /** Spectrograms of speech, `[batch, mels, frames]`. */
+  input_features?: Tensor
   /** Images, `[batch, channels, height, width]`. */
   pixel_values?: Tensor
   /** int64 `[batch]`, which adapter computes each row: 0 the base model, i the i-th adapter. Models with adapters only. */
@@ -76,6 +78,14 @@ export interface ModelOutput {
   start_logits?: Tensor
   /** `[batch, sequence]`, how well an answer ends at each token. */
   end_logits?: Tensor
+  /** Of texts and images: how well each text fits each image, `[texts, images]`. */
+  logits_per_text?: Tensor
+  /** Of texts and images: how well each image fits each text, `[images, texts]`. */
+  logits_per_image?: Tensor
+  /** What texts are compared with images by, `[texts, projection]`. */
+  text_embeds?: Tensor
+  /** What images are compared with texts by, `[images, projection]`. */
+  image_embeds?: Tensor
   /** The encoder's result in a sequence-to-sequence model, `[batch, sequence, hidden]`. */
   encoder_last_hidden_state?: Tensor
   /** The embeddings, then each layer's output, `[batch, sequence, hidden]`. */

@@ -1,7 +1,21 @@
 /** @file The base of all models: configuration, inputs and outputs, and loading and saving in Transformers' layout. */
-import { Module } from '../nn/index.ts'
+import { Module, type Parameter } from '../nn/index.ts'
+import {
+  type AdapterConfig,
+  type AddAdapterOptions,
+  adapterSupport,
+  carriesAdapters,
+  type LoadModelAdapterOptions,
+} from './adapters.ts'
 import type { PretrainedConfig } from './config.ts'
-import { type GenerateOptions, type GenerateResult, generator, type Prompts, type StreamOptions } from './generator.ts'
+import {
+  type GenerateInputs,
+  type GenerateOptions,
+  type GenerateResult,
+  generator,
+  type Recordings,
+  type StreamOptions,
+} from './generator.ts'
 import type { ResolveOptions } from './hub.ts'
 import type { InputSpec, ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
 
@@ -165,12 +179,12 @@ export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> exten
   /**
    * Continues prompts token by token: greedily, or by drawing with `doSample`.
    *
-   * @param inputs the tokens of one prompt, or of several of any lengths
+   * @param inputs the tokens of one prompt, or of several of any lengths; recordings for a model that hears
    * @throws when the model does not predict tokens, or a prompt or option does not fit
    * @example
    * const { newTokens } = await model.generate(tokenizer.encode('Once upon a time').inputIds, { maxNewTokens: 50 })
    */
-  async generate(inputs: Prompts, options?: GenerateOptions): Promise<GenerateResult> {
+  async generate(inputs: GenerateInputs, options?: GenerateOptions): Promise<GenerateResult> {
     return generator().generate(this, inputs, options)
   }
 
@@ -180,12 +194,79 @@ export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> exten
    * @example
    * for await (const piece of model.stream(ids, { tokenizer, maxNewTokens: 80 })) process.stdout.write(piece)
    */
-  stream(inputs: readonly number[], options?: StreamOptions): AsyncIterableIterator<string> {
+  stream(inputs: readonly number[] | Recordings, options?: StreamOptions): AsyncIterableIterator<string> {
     return generator().stream(this, inputs, options)
   }
 
-  /** Writes config.json and model.safetensors as Transformers does, tied parameters once. */
+  /**
+   * Puts a new adapter into this model itself, in place, and makes it the active one: from then on it computes with it,
+   * and only it trains. The values of the model stay as they are. The heads of the adapter's task, and what the
+   * checkpoint lacked, are trained and saved with it.
+   *
+   * @param config of a method that changes layers; those that change what enters the model need `getPeftModel`
+   * @throws when the name is taken or not fit, or the options do not suit the model
+   * @example
+   * model.addAdapter(new LoraConfig({ r: 8, targetModules: ['query', 'value'] }), 'legal')
+   */
+  addAdapter(config: AdapterConfig, adapterName = 'default', options: AddAdapterOptions = {}): void {
+    adapterSupport().add(this, config, adapterName, options)
+  }
+
+  /**
+   * Puts the adapter in a folder or of a hub id into this model itself, in place, and makes it the active one. When
+   * loading fails, the model is as it was.
+   *
+   * @throws when there is no adapter, it does not fit, or the name is taken
+   */
+  async loadAdapter(
+    folderOrHubId: string,
+    adapterName = 'default',
+    options: LoadModelAdapterOptions = {},
+  ): Promise<void> {
+    await adapterSupport().load(this, folderOrHubId, adapterName, options)
+  }
+
+  /** Makes one adapter, or several, the active ones. It does not end what `disableAdapters` began. */
+  setAdapter(adapterName: string | readonly string[]): void {
+    adapterSupport().set(this, [adapterName].flat())
+  }
+
+  /** Turns all adapters off: the model computes what it computed without them. */
+  disableAdapters(): void {
+    adapterSupport().setEnabled(this, false)
+  }
+
+  /** Turns the active adapters on again. */
+  enableAdapters(): void {
+    adapterSupport().setEnabled(this, true)
+  }
+
+  /** The names of the active adapters, also while they are turned off. Throws when the model carries none. */
+  activeAdapters(): string[] {
+    return adapterSupport().active(this)
+  }
+
+  /** Takes adapters out of the model. Throws, before any is taken out, when there is none of a name. */
+  deleteAdapter(adapterNames: string | readonly string[]): void {
+    adapterSupport().delete(this, [adapterNames].flat())
+  }
+
+  /**
+   * The parameters of an adapter under their names in this model, without the adapter's name, as Transformers gives them
+   * (`model.layers.0.self_attn.q_proj.lora_A.weight`).
+   *
+   * @param adapterName by default the first of the active ones
+   */
+  getAdapterStateDict(adapterName?: string): Map<string, Parameter> {
+    return adapterSupport().stateDict(this, adapterName)
+  }
+
+  /**
+   * Writes config.json and model.safetensors as Transformers does, tied parameters once. A model that carries adapters
+   * writes the active one alone, in PEFT's files; several active ones into folders of their names.
+   */
   async savePretrained(folder: string): Promise<void> {
+    if (carriesAdapters(this)) return adapterSupport().save(this, folder)
     const { savePretrained } = await import('./save.ts')
     await savePretrained(this, folder)
   }

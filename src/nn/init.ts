@@ -25,6 +25,16 @@ export const normalInit =
   (random: Random, shape) =>
     fill(shape, () => random.normal() * deviation)
 
+/** Normal with mean 0, drawn again where it lies more than `cutoff` deviations away. */
+export const truncatedNormalInit =
+  (deviation: number, cutoff: number): Initializer =>
+  (random, shape) =>
+    fill(shape, () => {
+      let value = random.normal()
+      while (Math.abs(value) > cutoff) value = random.normal()
+      return value * deviation
+    })
+
 /** Uniform in [-bound, bound). */
 export const uniformInit =
   (bound: number): Initializer =>

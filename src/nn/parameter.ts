@@ -56,6 +56,7 @@ export class Parameter implements Traceable, Weight {
   #compute: (() => Promise<Float32Array>) | undefined
   #draw: (() => Float32Array) | undefined
   #varies: boolean | undefined
+  #version = 0
 
   constructor(shape: readonly number[], options: ParameterOptions = {}) {
     this.shape = shape
@@ -100,8 +101,16 @@ export class Parameter implements Traceable, Weight {
 
   /** The values in memory, drawn if they were not yet. */
   #values(): Float32Array | undefined {
-    if (this.#draw) this.data = this.#draw()
+    if (this.#draw) {
+      this.#data = this.#draw()
+      this.#draw = undefined
+    }
     return this.#data
+  }
+
+  /** Counts how often it was given other values, by `data` or `source`. Writing into `data` in place does not show. */
+  get version(): number {
+    return this.#version
   }
 
   /**
@@ -182,6 +191,7 @@ export class Parameter implements Traceable, Weight {
     if (source.shape.join() !== this.shape.join()) {
       throw new Error(`The parameter "${this.name}" has shape [${this.shape}], its source has [${source.shape}]`)
     }
+    this.#version++
     this.#source = source
     this.#data = undefined
     this.#draw = undefined
@@ -203,6 +213,7 @@ export class Parameter implements Traceable, Weight {
         `The parameter "${this.name}" of shape [${this.shape}] takes ${this.size} values, got ${data.length}`,
       )
     }
+    this.#version++
     this.#data = data
     this.#draw = undefined
     this.#compute = undefined
@@ -216,7 +227,8 @@ export class Parameter implements Traceable, Weight {
       const data = await compute()
       // Someone may have set other values in the meantime. The array belongs to all aliases.
       if (this.#compute === compute) {
-        this.data = data
+        this.#data = data
+        this.#compute = undefined
         this.#isShared = true
       }
     }

@@ -1,5 +1,5 @@
 /** @file A module tree seen without its adapters: where each module of the base model stands now. */
-import type { Module, Parameter } from '../nn/index.ts'
+import { type Module, ModuleDict, type Parameter, ParameterDict } from '../nn/index.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
 import { TunerLayer } from './tuner-layer.ts'
 
@@ -64,11 +64,14 @@ export function* canonicalSlots(
   path = '',
   { without, unmerged }: SlotOptions = {},
 ): Generator<[string, Parameter]> {
+  // Adapters stand in dictionaries: a parameter that is called as one of them is none of its.
+  const isOther = (name: string) =>
+    (tree instanceof ModuleDict || tree instanceof ParameterDict) && without?.has(name) === true
   for (const [name, parameter] of tree.ownParameters()) {
-    if (!without?.has(name)) yield [join(path, name), unmerged?.get(parameter) ?? parameter]
+    if (!isOther(name)) yield [join(path, name), unmerged?.get(parameter) ?? parameter]
   }
   for (const [name, child] of tree.children()) {
-    if (without?.has(name)) continue
+    if (isOther(name)) continue
     const isBase = tree instanceof TunerLayer && name === 'base_layer'
     const hides =
       isBase && (isWrapper(child) || child.children().length > 0) && !(tree.showsNesting && wrapsNesting(child))

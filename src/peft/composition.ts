@@ -126,6 +126,10 @@ export function prune(composition: Composable, has: (name: string) => boolean): 
 
 /** What a kind of layers does with a state of its own while a composition is computed. */
 export interface Composer<S> {
+  /** What the layers are called in messages: `bottleneck adapters`. */
+  readonly name: string
+  /** The blocks that there are. Others are refused. */
+  readonly blocks: readonly Composition['type'][]
   /** What an adapter reads of the state. Parts of a block read what its first (of a fusion its last) adapter reads. */
   before?(name: string, state: S): S
   /** The state after one adapter. */
@@ -142,11 +146,14 @@ export interface Composer<S> {
   fuse?(name: string, states: readonly S[], before: S): S
 }
 
+/** The way out where a block is refused. */
+const FUSED_OR_SPLIT = 'Bottleneck adapters have all blocks.'
+
 /**
  * Computes a composition on a state, as AdapterHub does: in a stack each adapter reads anew what came before it; the
  * children of any other block read what one of them reads of the block's state.
  *
- * @throws when the layer has no place for a block
+ * @throws for a block that such layers do not have, and where the parts of one do not fit the state
  */
 export function compose<S>(composition: Composable, state: S, composer: Composer<S>): S {
   const before = (name: string, at: S) => composer.before?.(name, at) ?? at
@@ -154,18 +161,21 @@ export function compose<S>(composition: Composable, state: S, composer: Composer
     typeof child === 'string' ? composer.apply(child, at) : compose(child, at, composer)
   if (typeof composition === 'string') return composer.apply(composition, before(composition, state))
   const { type, children } = composition
+  if (!composer.blocks.includes(type)) {
+    throw new Error(
+      `${type}: ${composer.name} cannot be put together so; they have ${composer.blocks.join(', ')}. ${FUSED_OR_SPLIT}`,
+    )
+  }
   if (type === 'stack') return children.reduce((current, child) => compose(child, current, composer), state)
   if (type === 'fuse') {
-    if (!composer.fuse) throw new Error('fuse: this kind of layer has no fusion; fuse bottleneck adapters')
     const read = before(lastAdapter(composition), state)
     const states = children.map(child => run(child, read))
-    return composer.fuse(fusionName(composition), states, read)
+    return composer.fuse!(fusionName(composition), states, read)
   }
   const read = before(firstAdapter(composition), state)
   if (type === 'average') {
-    if (!composer.average) throw new Error('average: this kind of layer has no average')
     const states = children.map(child => run(child, read))
-    return composer.average(states, composition.weights!)
+    return composer.average!(states, composition.weights!)
   }
   const axis = type === 'split' ? 1 : 0
   const length = composer.size(read, axis)

@@ -1,5 +1,18 @@
 /** @file Parameter-efficient fine-tuning: adapters on models, in PEFT's formats. */
+import './model-adapters.ts'
+
 export * from './adapterhub/index.ts'
+export {
+  AutoPeftModel,
+  type AutoPeftModelClass,
+  AutoPeftModelForCausalLM,
+  AutoPeftModelForFeatureExtraction,
+  AutoPeftModelForQuestionAnswering,
+  AutoPeftModelForSeq2SeqLM,
+  AutoPeftModelForSequenceClassification,
+  AutoPeftModelForTokenClassification,
+  type AutoPeftModelOptions,
+} from './auto.ts'
 export {
   Average,
   BatchSplit,
@@ -88,4 +101,4 @@ export {
   TunerLayer,
   tunerAt,
 } from './tuner-layer.ts'
-export type { CombinationType, WeightedOptions } from './weighted.ts'
+export type { AverageType, CombinationType, WeightedOptions } from './weighted.ts'

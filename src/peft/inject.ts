@@ -28,6 +28,8 @@ export interface InjectedAdapter extends AdapterContext {
   targets: readonly string[]
   /** Undoes what {@link PeftMethod.reshape} did. */
   restore?: () => void
+  /** What stands in the place of the modules that are saved whole with it, by their paths in the base model. */
+  saved: ReadonlyMap<string, ModulesToSaveWrapper>
 }
 
 /**
@@ -108,8 +110,8 @@ function wrapTargets(
     // What lies below has moved with it.
     for (const moved of baseModules(tree)) standing.set(moved.path, moved)
   }
-  for (const name of config.modulesToSave ?? []) saveModule(tree, name, options)
-  const injected = { adapterName, config, model, shared, layers, state, method, targets, restore }
+  const saved = new Map((config.modulesToSave ?? []).flatMap(name => saveModule(tree, name, options)))
+  const injected = { adapterName, config, model, shared, layers, state, method, targets, restore, saved }
   method.attached?.(injected)
   return injected
 }
@@ -167,8 +169,12 @@ export function removeShared(root: Module, adapterName: string, paths: Iterable<
   }
 }
 
-/** Gives the adapter its own copy of every module whose path ends with `name`. */
-function saveModule(tree: Module, name: string, { adapterName, state, optionalModulesToSave }: InjectOptions): void {
+/** Gives the adapter its own copy of every module whose path ends with `name`, in wrappers by these paths. */
+function saveModule(
+  tree: Module,
+  name: string,
+  { adapterName, state, optionalModulesToSave }: InjectOptions,
+): [string, ModulesToSaveWrapper][] {
   const found = [...baseModules(tree)].filter(({ path }) => path === name || path.endsWith(`.${name}`))
   if (found.length === 0 && !optionalModulesToSave.includes(name)) {
     const names = [...new Set([...baseModules(tree)].map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))]
@@ -176,12 +182,10 @@ function saveModule(tree: Module, name: string, { adapterName, state, optionalMo
       `modulesToSave: no module is called "${name}"; the modules of this model are called ${names.filter(n => n && !/^\d+$/.test(n)).join(', ')}`,
     )
   }
-  for (const { at, module } of found) {
-    let wrapper = module
-    if (!(wrapper instanceof ModulesToSaveWrapper)) {
-      wrapper = new ModulesToSaveWrapper(module, state)
-      tree.setSubmodule(at, wrapper)
-    }
-    ;(wrapper as ModulesToSaveWrapper).addAdapter(adapterName)
-  }
+  return found.map(({ path, at, module }) => {
+    const wrapper = module instanceof ModulesToSaveWrapper ? module : new ModulesToSaveWrapper(module, state)
+    if (wrapper !== module) tree.setSubmodule(at, wrapper)
+    wrapper.addAdapter(adapterName)
+    return [path, wrapper]
+  })
 }

@@ -1,12 +1,8 @@
 /** @file Merging in place: adapters become part of the weights of a model's own tree, and come out again. */
 import type { Module } from '../nn/index.ts'
 import { inTreeOrder, LayerMerger, type MergedParameter, type MergeOptions, mergeOrder } from './merge.ts'
+import type { PeftModel } from './model.ts'
 import { type AdapterState, changed, type TunerLayer } from './tuner-layer.ts'
-
-/** The adapters that are merged into some layer of a tree, in the order in which they were. */
-export function mergedAdapters(tree: Module): string[] {
-  return [...new Set(mergeOrder(tree).flatMap(([, layer]) => layer.mergedAdapters))]
-}
 
 /**
  * Merges adapters into the modules of `tree`, whose parameters before are kept. Either all layers are merged, or, when
@@ -72,14 +68,78 @@ export function refuseMerged(merged: readonly string[], what: string): void {
   )
 }
 
-/** Which adapters are merged into a model's weights now, and which were active before. */
-export interface Merged {
-  adapters: readonly string[]
-  activeBefore: readonly string[]
+/**
+ * The adapters to merge, once it is clear that they can be.
+ *
+ * @param adapterNames by default the active ones
+ * @throws when there are none, or a method cannot be merged
+ */
+export function mergeable(model: PeftModel, adapterNames = model.activeAdapters): readonly string[] {
+  if (adapterNames.length === 0) throw new Error('There is nothing to merge: no adapter is active; name those to merge')
+  for (const name of adapterNames) {
+    const adapter = model.adapter(name)
+    const { method } = adapter
+    if (!method.can.merge) {
+      throw new Error(
+        `${method.about.title} cannot be merged: the effect of "${name}" is not a change of weights. Keep the adapter beside the model.`,
+      )
+    }
+    method.checkMerge?.(adapter)
+  }
+  return adapterNames
 }
 
-/** Ends a change of what is merged: the state says which adapters compute. */
-export function activate(state: AdapterState, active: readonly string[]): void {
-  state.active = active
-  changed(state)
+/** What is merged into the weights of one model. */
+export class Merging {
+  /** The adapters that are merged now, in the order in which they were. */
+  adapters: readonly string[] = []
+  readonly #tree: Module
+  readonly #state: AdapterState
+  #activeBefore: readonly string[] = []
+
+  constructor(tree: Module, state: AdapterState) {
+    this.#tree = tree
+    this.#state = state
+  }
+
+  /** Merges adapters beside those that are merged already; all of them are the active ones from then on. */
+  async merge(adapterNames: readonly string[], options: MergeOptions): Promise<readonly MergedParameter[]> {
+    const adapters = [...new Set([...this.adapters, ...adapterNames])]
+    if (adapters.length === this.adapters.length)
+      refuseMerged(this.adapters, `Merging ${adapters.join(', ')} again changes nothing; it cannot be done`)
+    // What stands around a layer merges after it: all are merged anew, in their order.
+    const remerge = unmergeInPlace(this.#tree)
+    try {
+      const report = await mergeInPlace(this.#tree, adapters, options)
+      if (this.adapters.length === 0) this.#activeBefore = this.#state.active
+      this.adapters = adapters
+      this.#state.active = adapters
+      return report
+    } catch (cause) {
+      remerge()
+      throw cause
+    } finally {
+      changed(this.#state)
+    }
+  }
+
+  /** Takes all out again; what was active before is active again. */
+  unmerge(): void {
+    if (this.adapters.length === 0)
+      throw new Error('There is nothing to unmerge: no adapter is merged into the weights')
+    unmergeInPlace(this.#tree)
+    this.adapters = []
+    this.#state.active = this.#activeBefore
+    changed(this.#state)
+  }
+
+  /** A copy of the tree in which nothing is merged. */
+  plainCopy(): Module {
+    const remerge = unmergeInPlace(this.#tree)
+    try {
+      return this.#tree.clone()
+    } finally {
+      remerge()
+    }
+  }
 }

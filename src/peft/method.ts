@@ -216,6 +216,14 @@ export interface PeftMethod<C extends PeftConfig & TargetOptions = PeftConfig & 
   /** Called once all layers stand, for what concerns several of them (ties, hooks on parameters). */
   attached?(context: AdapterContext<C>): void
 
+  /**
+   * The options that what an adapter computes depends on, beside the shapes of its parameters and what it is fed
+   * ({@link TunerLayer.valuesBeside}). Adapters on the same modules for which they are equal take each other's place in
+   * what was traced. Undefined for an adapter that has constants of its own, or changes what others compute; without it
+   * each adapter is traced.
+   */
+  tracedOptions?(context: AdapterContext<C>): Readonly<Record<string, unknown>> | undefined
+
   /** Changes what enters the model and what leaves it: soft prompts. Traced like `forward`. */
   enter?(inputs: ModelInputs, context: AdapterContext<C> & { graph: Graph }): Entered
   /** What {@link PeftMethod.enter} puts in front of every text, counted. */
@@ -279,6 +287,7 @@ export interface WeightedSource<C extends PeftConfig = PeftConfig> {
   weight: number
   config: C
   layers: ReadonlyMap<string, TunerLayer>
+  shared: SharedState
 }
 
 /** What {@link PeftMethod.combine} is given: the sources, and the new adapter with its first values. */

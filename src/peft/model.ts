@@ -1,10 +1,11 @@
 /** @file PeftModel: a base model with adapters. */
 import { add, concat, graphOf, Tensor } from '../graph/index.ts'
 import {
+  type GenerateInputs,
   type GenerateOptions,
   type GenerateResult,
   generator,
-  type Prompts,
+  type Recordings,
   type StreamOptions,
 } from '../models/generator.ts'
 import type { ModelInputs, ModelOutput } from '../models/index.ts'
@@ -16,8 +17,9 @@ import { canonicalSlots } from './adapted-tree.ts'
 import { adaptersOf, type Composition, fusionsOf, isComposition, repetitionsOf } from './composition.ts'
 import type { PeftConfig } from './config.ts'
 import { type InjectedAdapter, injectAdapter, removeShared } from './inject.ts'
+import { formOf } from './interchange.ts'
 import { type MergedParameter, type MergeOptions, mergeTree, takeWrappersOut } from './merge.ts'
-import { activate, type Merged, mergeInPlace, refuseMerged, unmergeInPlace } from './merging.ts'
+import { Merging, mergeable, refuseMerged } from './merging.ts'
 import type { Front, ModelFacts, PreparationTools, TargetOptions } from './method.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
 import { formatTrainableParameters, type ParameterCounts } from './parameter-counts.ts'
@@ -25,7 +27,7 @@ import type { PushedAdapter, PushToHubOptions } from './push.ts'
 import { chooseForRows, type RowChoice, rowIndices, tracedRows } from './rows.ts'
 import { getPeftModelStateDict } from './state-dict.ts'
 import { HEAD_MODULES } from './task-type.ts'
-import { type AdapterState, changed, TunerLayer } from './tuner-layer.ts'
+import { type AdapterState, changed, changedAlone, TunerLayer } from './tuner-layer.ts'
 import { addWeightedAdapter, type WeightedOptions } from './weighted.ts'
 
 /** A configuration of any layer method. */
@@ -70,7 +72,9 @@ export class PeftModel<M extends Module = Module> extends Module {
   /** The adapters whose method has looked at data, or that came with what it found. */
   readonly #prepared = new Set<string>()
   /** What is merged into the weights of the tree. */
-  #merged: Merged | undefined
+  readonly #merging: Merging
+  /** Counts what makes a trace one of a certain adapter: someone asked which is active, or named one. */
+  #namings = 0
   /** From the tree's own parameters to the base's that they began as. */
   readonly #originals: ReadonlyMap<Parameter, Parameter>
 
@@ -81,11 +85,15 @@ export class PeftModel<M extends Module = Module> extends Module {
     const [base, tree] = inPlace ? [copy, given] : [given, copy]
     this.#base = base
     // What is compiled of the tree by itself follows the adapters too.
-    Object.defineProperty(tree, 'variant', { value: () => this.variant(), configurable: true })
+    Object.defineProperties(tree, {
+      variant: { value: () => this.variant(), configurable: true },
+      interchangeable: { value: () => this.interchangeable(), configurable: true },
+    })
     const originals = base.parameters()
     this.#originals = new Map(tree.parameters().map((parameter, i) => [parameter, originals[i]]))
     for (const [, parameter] of tree.namedParameters()) parameter.requiresGrad = false
     this.base_model = new AdaptedModel(tree)
+    this.#merging = new Merging(tree, this.adapterState)
   }
 
   /** The base model, as it was given. */
@@ -141,6 +149,24 @@ export class PeftModel<M extends Module = Module> extends Module {
     return JSON.stringify({ ...this.adapterState, rows: undefined })
   }
 
+  /**
+   * The active adapter as one among others that could be in its place; undefined where several work together, or none,
+   * or where it is not certain that another one's values are all that would change.
+   */
+  interchangeable(): Interchangeable | undefined {
+    const { active, composition, disabled, skipLayers, structure } = this.adapterState
+    if (disabled || composition || active.length !== 1 || this.mergedAdapters.length) return undefined
+    const adapter = this.#adapters.get(active[0])
+    const form = adapter && formOf(adapter)
+    if (!form) return undefined
+    const before = this.#namings
+    return {
+      key: JSON.stringify([structure, skipLayers, form.key]),
+      parameters: form.parameters,
+      isAnonymous: () => this.#namings === before,
+    }
+  }
+
   // biome-ignore lint/suspicious/noExplicitAny: a module of one's own has its own signature
   override forward(inputs: ModelInputs, ...others: any[]): ModelOutput {
     const { adapterState } = this
@@ -150,6 +176,7 @@ export class PeftModel<M extends Module = Module> extends Module {
     const entered = this.#enter(inputs)
     const { adapter_indices: rows, adapter_names: names = this.adapterNames() } = entered.inputs
     if (rows) {
+      this.#namings++
       refuseMerged(this.mergedAdapters, 'Rows cannot have adapters of their own')
       this.#refuseChangedBase()
       adapterState.rows = tracedRows(rows, names)
@@ -167,8 +194,7 @@ export class PeftModel<M extends Module = Module> extends Module {
     const leaves: ((output: ModelOutput) => ModelOutput)[] = []
     const { composition, disabled } = this.adapterState
     if (composition && !disabled) inputs = repeatRows(inputs, repetitionsOf(composition))
-    for (const name of this.activeAdapters) {
-      const adapter = this.adapter(name)
+    for (const adapter of this.#activeOnes()) {
       if (!adapter.method.enter) continue
       if (inputs.adapter_indices && !adapter.method.can.mixedBatch)
         throw new Error(`${adapter.config.peftType} changes what enters the model and cannot differ from row to row`)
@@ -182,8 +208,7 @@ export class PeftModel<M extends Module = Module> extends Module {
   /** What active adapters put in front of every text, counted. */
   front(): Front {
     const result = { positions: 0, predicts: false }
-    for (const name of this.activeAdapters) {
-      const { method, config, model } = this.adapter(name)
+    for (const { method, config, model } of this.#activeOnes()) {
       const own = method.front?.(config, model)
       result.positions += own?.positions ?? 0
       result.predicts ||= own?.predicts ?? false
@@ -198,8 +223,7 @@ export class PeftModel<M extends Module = Module> extends Module {
   prelude(): readonly KeyValues[] {
     let past: readonly KeyValues[] = []
     const embeddings: Tensor[] = []
-    for (const name of this.activeAdapters) {
-      const adapter = this.adapter(name)
+    for (const adapter of this.#activeOnes()) {
       const own = adapter.method.prelude?.(adapter)
       if (own?.embeddings) embeddings.unshift(own.embeddings)
       if (own?.keyValues) past = joinKeyValues(own.keyValues, past)
@@ -228,12 +252,12 @@ export class PeftModel<M extends Module = Module> extends Module {
   }
 
   /** Continues prompts token by token with the active adapters; see {@link PreTrainedModel.generate}. */
-  async generate(inputs: Prompts, options?: GenerateOptions): Promise<GenerateResult> {
+  async generate(inputs: GenerateInputs, options?: GenerateOptions): Promise<GenerateResult> {
     return generator().generate(this, inputs, options)
   }
 
   /** Continues one prompt and gives the text piece by piece; see {@link PreTrainedModel.stream}. */
-  stream(inputs: readonly number[], options?: StreamOptions): AsyncIterableIterator<string> {
+  stream(inputs: readonly number[] | Recordings, options?: StreamOptions): AsyncIterableIterator<string> {
     return generator().stream(this, inputs, options)
   }
 
@@ -250,11 +274,18 @@ export class PeftModel<M extends Module = Module> extends Module {
 
   /** The adapters that take part in the computation. */
   get activeAdapters(): readonly string[] {
+    this.#namings++
     return this.adapterState.disabled ? [] : this.adapterState.active
+  }
+
+  #activeOnes(): InjectedAdapter[] {
+    const { active, disabled } = this.adapterState
+    return disabled ? [] : active.map(name => this.#adapters.get(name)!)
   }
 
   /** The configuration of an adapter. Throws when there is none of that name. */
   configOf(adapterName: string): AnyPeftConfig {
+    this.#namings++
     const config = this.peftConfig[adapterName]
     if (!config) {
       throw new Error(
@@ -317,10 +348,18 @@ export class PeftModel<M extends Module = Module> extends Module {
       throw cause
     }
     this.peftConfig[adapterName] = own
-    changed(this.adapterState)
     this.#train(adapterName, own)
+    this.#changed(adapterName)
     if (this.adapterState.active.length === 0) this.adapterState.active = [adapterName]
     this.#trainActive()
+  }
+
+  /** Says that an adapter came or goes. */
+  #changed(adapterName: string): void {
+    const adapter = this.#adapters.get(adapterName)
+    // One that others can stand in for leaves what they compute as it is.
+    if (adapter && formOf(adapter)) changedAlone(this.adapterState)
+    else changed(this.adapterState)
   }
 
   #facts(): ModelFacts {
@@ -460,6 +499,7 @@ export class PeftModel<M extends Module = Module> extends Module {
 
   /** Takes an adapter out of the tree; a module that no adapter is left on stands there as it was. */
   #unwrap(adapterName: string): void {
+    this.#changed(adapterName)
     removeShared(this, adapterName, Object.keys(this.#adapters.get(adapterName)?.shared ?? {}))
     // Innermost first, so that paths stay true while wrappers go.
     for (const [path, module] of [...this.model.namedModules()].reverse()) {
@@ -470,7 +510,6 @@ export class PeftModel<M extends Module = Module> extends Module {
         this.model.setSubmodule(path, isTuner ? module.base_layer : module.original_module)
     }
     this.#adapters.get(adapterName)?.restore?.()
-    changed(this.adapterState)
     this.#adapters.delete(adapterName)
     this.#trained.delete(adapterName)
     this.#prepared.delete(adapterName)
@@ -529,7 +568,7 @@ export class PeftModel<M extends Module = Module> extends Module {
 
   /** The adapters that are merged into the weights of this model now. */
   get mergedAdapters(): readonly string[] {
-    return this.#merged?.adapters ?? []
+    return this.#merging.adapters
   }
 
   /**
@@ -545,45 +584,12 @@ export class PeftModel<M extends Module = Module> extends Module {
     adapterNames?: readonly string[],
     options: MergeOptions = {},
   ): Promise<readonly MergedParameter[]> {
-    const before = this.#merged
-    const adapters = [...new Set([...this.mergedAdapters, ...this.#mergeable(adapterNames)])]
-    if (adapters.length === this.mergedAdapters.length)
-      refuseMerged(this.mergedAdapters, `Merging ${adapters.join(', ')} again changes nothing; it cannot be done`)
-    const remerge = unmergeInPlace(this.model)
-    try {
-      const report = await mergeInPlace(this.model, adapters, options)
-      this.#merged = { adapters, activeBefore: before?.activeBefore ?? this.adapterState.active }
-      activate(this.adapterState, adapters)
-      return report
-    } catch (cause) {
-      remerge()
-      throw cause
-    }
+    return this.#merging.merge(mergeable(this, adapterNames), options)
   }
 
   /** Takes merged adapters out of the weights: they are exactly what they were. */
   unmergeAdapter(): void {
-    if (!this.#merged) throw new Error('There is nothing to unmerge: no adapter is merged into the weights')
-    unmergeInPlace(this.model)
-    activate(this.adapterState, this.#merged.activeBefore)
-    this.#merged = undefined
-  }
-
-  /** The adapters to merge, once it is clear that they can be. */
-  #mergeable(adapterNames: readonly string[] = this.activeAdapters): readonly string[] {
-    if (adapterNames.length === 0)
-      throw new Error('There is nothing to merge: no adapter is active; name those to merge')
-    for (const name of adapterNames) {
-      const adapter = this.adapter(name)
-      const { method } = adapter
-      if (!method.can.merge) {
-        throw new Error(
-          `${method.about.title} cannot be merged: the effect of "${name}" is not a change of weights. Keep the adapter beside the model.`,
-        )
-      }
-      method.checkMerge?.(adapter)
-    }
-    return adapterNames
+    this.#merging.unmerge()
   }
 
   /**
@@ -596,8 +602,8 @@ export class PeftModel<M extends Module = Module> extends Module {
   async mergeAndUnload(options: MergeAndUnloadOptions = {}): Promise<M> {
     const { adapterNames = this.activeAdapters, onReport, ...merging } = options
     // Without active adapters there is nothing to merge, and the result is the base.
-    if (adapterNames.length) this.#mergeable(adapterNames)
-    const tree = this.#plainCopy()
+    if (adapterNames.length) mergeable(this, adapterNames)
+    const tree = this.#merging.plainCopy() as M
     const report = await mergeTree(tree, adapterNames, merging)
     onReport?.(report)
     return tree
@@ -608,19 +614,9 @@ export class PeftModel<M extends Module = Module> extends Module {
    * it left them, as in PEFT.
    */
   async unload(): Promise<M> {
-    const tree = this.#plainCopy()
+    const tree = this.#merging.plainCopy() as M
     takeWrappersOut(tree, this.activeAdapters)
     return tree
-  }
-
-  /** A copy of the tree in which nothing is merged. */
-  #plainCopy(): M {
-    const remerge = unmergeInPlace(this.model)
-    try {
-      return this.model.clone()
-    } finally {
-      remerge()
-    }
   }
 
   /**

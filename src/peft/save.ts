@@ -15,11 +15,26 @@ export async function saveAdapters(model: PeftModel, folder: string, options: Sa
       await savePlain(model, adapterName, target, pathInitialModelForWeightConversion)
       continue
     }
-    const { method, config } = model.adapter(adapterName)
-    const name = method.format?.(config) ?? PEFT_FORMAT.name
-    const format = name === PEFT_FORMAT.name ? PEFT_FORMAT : getAdapterFormat(name)
-    await format.save(model, adapterName, target)
+    await saveAdapter(model, adapterName, target)
   }
+}
+
+/** Writes one adapter into `folder` itself, in the format of its method. */
+export async function saveAdapter(model: PeftModel, adapterName: string, folder: string): Promise<void> {
+  const { method, config } = model.adapter(adapterName)
+  const name = method.format?.(config) ?? PEFT_FORMAT.name
+  const format = name === PEFT_FORMAT.name ? PEFT_FORMAT : getAdapterFormat(name)
+  await format.save(model, adapterName, folder)
+}
+
+/** Writes adapters as a model that carries them does: a single one into `folder` itself, several into folders of their names. */
+export async function saveActiveAdapters(
+  model: PeftModel,
+  adapterNames: readonly string[],
+  folder: string,
+): Promise<void> {
+  for (const name of adapterNames)
+    await saveAdapter(model, name, adapterNames.length === 1 ? folder : join(folder, name))
 }
 
 async function savePlain(

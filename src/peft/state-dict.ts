@@ -6,16 +6,17 @@ import { hostOf } from './hosts.ts'
 import type { TargetOptions } from './method.ts'
 import type { PeftModel } from './model.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
-import { changed } from './tuner-layer.ts'
+import { changedAlone } from './tuner-layer.ts'
 
 /** Names of embeddings, whose weights are saved with an adapter that targets them. */
 const EMBEDDING_NAMES = ['embed_tokens', 'lm_head']
 
 /** A key without the adapter's name, which is arbitrary. */
-const withoutAdapter = (key: string, adapter: string) =>
-  key.replaceAll(`.${adapter}.`, '.').replace(new RegExp(`\\.${escapeExpression(adapter)}$`), '')
-
-const escapeExpression = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+const withoutAdapter = (key: string, adapter: string) => {
+  const within = key.replaceAll(`.${adapter}.`, '.')
+  // Where it stands within, the last part is a parameter that is called as the adapter.
+  return within === key && key.endsWith(`.${adapter}`) ? key.slice(0, -adapter.length - 1) : within
+}
 
 /** Whether a path contains a name as one of its parts. */
 const hasPart = (path: string, part: string) => path.split('.').includes(part)
@@ -129,7 +130,7 @@ export async function setPeftModelStateDict(
   adapter.method.beforeLoad?.(adapter, new Map([...entries].map(([key, { shape }]) => [key, shape])))
   const own = new Map([...stateDictOf(model, adapterName), ...getTrainingState(model, adapterName)])
   const { values, ...report } = await assignTensors(own, entries)
-  changed(adapter.state)
+  changedAlone(adapter.state)
   const remark = report.missing.length ? undefined : await adapter.method.afterLoad?.(adapter, values)
   if (adapter.method.beforeLoad || adapter.method.afterLoad) model.refreshTrained(adapterName)
   model.markPrepared(adapterName)

@@ -22,10 +22,18 @@ export interface AdapterState {
   rows?: AdapterRows
   /** Counts what changes the computation beside the above: adapters come and go, scales, merging. See {@link changed}. */
   version?: number
+  /** Counts those of these changes that concern more than the values and factors of one adapter. */
+  structure?: number
 }
 
 /** Says that the adapters of a model changed in a way that its state does not show: what was traced is traced again. */
 export function changed(state: AdapterState): void {
+  changedAlone(state)
+  state.structure = (state.structure ?? 0) + 1
+}
+
+/** As {@link changed}, where other adapters go on as before: their traces are still good. */
+export function changedAlone(state: AdapterState): void {
   state.version = (state.version ?? 0) + 1
 }
 
@@ -57,6 +65,11 @@ export abstract class TunerLayer<M extends Module = Module> extends Module {
     let module: Module = this.base_layer
     while (module instanceof TunerLayer) module = module.base_layer
     return module as M
+  }
+
+  /** What graphs read for an adapter beside its parameters in the tree: factors. */
+  valuesBeside(_name: string): readonly Parameter[] {
+    return []
   }
 
   /** The adapters that this layer has. */

@@ -16,10 +16,15 @@ export type CombinationType =
   | 'magnitude_prune'
   | 'magnitude_prune_svd'
 
+/** The ways of averaging that AdapterHub names; `linear` is one of them, too. */
+export type AverageType = 'linear' | 'lora_linear_only_negate_b' | 'lora_delta_w_svd'
+
 /** Options of `addWeightedAdapter`. */
 export interface WeightedOptions {
   /** How the adapters are added up; by default the method's own way (LoRA: `svd`). */
-  combinationType?: CombinationType
+  combinationType?: CombinationType | AverageType
+  /** Whether weights are divided by their sum, for AdapterHub's methods (true). */
+  normalizeWeights?: boolean
   /** The rank of the new adapter, for the types with `svd`; by default the largest of the adapters'. */
   svdRank?: number
   /** The share of the values that is kept, for the types that prune. */
@@ -80,8 +85,8 @@ export async function addWeightedAdapter(
       )
     }
   }
-  const sources = contexts.map(({ adapterName: name, config, layers }, i) => {
-    return { name, weight: weights[i], config: config as AnyPeftConfig, layers }
+  const sources = contexts.map(({ adapterName: name, config, layers, shared }, i) => {
+    return { name, weight: weights[i], config: config as AnyPeftConfig, layers, shared }
   })
   const config = combinedConfig!({ sources, options, targets: commonTargets(model, adapters) }) as AnyPeftConfig
   model.addAdapter(adapterName, config)

@@ -1,7 +1,7 @@
 /** @file From examples to the inputs of a model, and how much is in a batch. */
-import { type Feature, IGNORE_INDEX, padBatch } from '../data/index.ts'
+import { type Feature, IGNORE_INDEX, padBatch, padRows } from '../data/index.ts'
 import type { TensorData } from '../runtime/index.ts'
-import type { TrainableModel } from './model.ts'
+import type { TrainableModel, TrainingTask } from './model.ts'
 
 /** The inputs of one pass, by the model's names. */
 export type Batch = Readonly<Record<string, TensorData>>
@@ -13,6 +13,8 @@ export type DataCollator<E> = (examples: readonly E[]) => Batch
 export interface PaddingOptions {
   padTokenId: number | undefined
   padToMultipleOf: number
+  /** What labels are; by default classes, or one for each token. */
+  task?: TrainingTask
 }
 
 /**
@@ -23,7 +25,7 @@ export function paddingCollator(model: TrainableModel, options: PaddingOptions):
   const known = model.inputSpecs()
   return features => {
     const unlabelled = features.every(({ labels }) => labels === undefined)
-    if (!unlabelled && !known.labels) {
+    if (!unlabelled && !known.labels && !known.start_positions) {
       throw new Error(
         `${model.constructor.name} takes no labels, so it has no loss to train or evaluate with; open it with a head ` +
           '(AutoModelForSequenceClassification, AutoModelForCausalLM), or give features without labels to predict.',
@@ -31,7 +33,8 @@ export function paddingCollator(model: TrainableModel, options: PaddingOptions):
     }
     const { padToMultipleOf } = options
     const padTokenId = options.padTokenId ?? padTokenOfEqualLengths(features, padToMultipleOf)
-    const complete = unlabelled ? features.map(feature => ({ ...feature, labels: 0 })) : features
+    const isApart = options.task === 'SEQ_2_SEQ_LM' || options.task === 'QUESTION_ANS'
+    const complete = unlabelled || isApart ? features.map(feature => ({ ...feature, labels: 0 })) : features
     const { labels, token_type_ids, ...inputs } = padBatch(complete, { padTokenId, padToMultipleOf })
     if (token_type_ids && !known.token_type_ids && token_type_ids.data.some(type => type !== 0n)) {
       throw new Error(
@@ -42,9 +45,32 @@ export function paddingCollator(model: TrainableModel, options: PaddingOptions):
     return {
       ...inputs,
       ...(token_type_ids && known.token_type_ids && { token_type_ids }),
-      ...(!unlabelled && { labels }),
+      ...(!unlabelled && (isApart ? targetsApart(features, options) : { labels })),
     }
   }
+}
+
+/** Targets that do not stand at the tokens of the text: a text of their own, or the two ends of an answer. */
+function targetsApart(features: readonly Feature[], { task, padToMultipleOf }: PaddingOptions): Batch {
+  const rows = features.map(({ labels }, i) => {
+    if (Array.isArray(labels) && (task === 'SEQ_2_SEQ_LM' || labels.length === 2)) return labels
+    const expected = task === 'SEQ_2_SEQ_LM' ? 'the tokens of the target' : 'the first and the last token of the answer'
+    throw new Error(
+      `Could not form a batch: feature ${i} has the labels ${JSON.stringify(labels)}, expected ${expected}`,
+    )
+  })
+  if (task === 'SEQ_2_SEQ_LM') return { labels: padRows(rows, IGNORE_INDEX, padToMultipleOf) }
+  const side = (at: number): TensorData => ({
+    dtype: 'int64',
+    dims: [rows.length],
+    data: BigInt64Array.from(rows, row => BigInt(row[at])),
+  })
+  return { start_positions: side(0), end_positions: side(1) }
+}
+
+/** Whether a batch has something to learn. */
+export function hasTargets({ labels, start_positions }: Batch): boolean {
+  return labels !== undefined || start_positions !== undefined
 }
 
 /** Any token does where nothing is padded. */
@@ -60,7 +86,7 @@ function padTokenOfEqualLengths(features: readonly Feature[], multiple: number):
 
 /**
  * How many targets the loss of a batch is the mean of: labels other than -100. Of token labels that the model shifts
- * the first column is no target. Batches without integer labels count rows.
+ * the first column is no target. Batches without integer labels count rows: classes that are given otherwise, and answers.
  */
 export function countTargets(batch: Batch, shifted: boolean): number {
   const { labels } = batch

@@ -4,15 +4,23 @@ import {
   type ClassificationOptions,
   Dataset,
   discoverLabels,
+  discoverTags,
   type Feature,
   IGNORE_INDEX,
+  type QuestionAnsweringOptions,
   resolveColumns,
+  type Seq2SeqOptions,
+  type TokenClassificationOptions,
   type TokenizedDataset,
   type Tokenizer,
+  tokenClassificationColumns,
   tokenizeCausalLM,
   tokenizeClassification,
+  tokenizeQuestionAnswering,
+  tokenizeSeq2Seq,
+  tokenizeTokenClassification,
 } from '../data/index.ts'
-import type { ModelFacts, TrainingTask } from './model.ts'
+import { type ModelFacts, predictsTokens, type TrainingTask } from './model.ts'
 
 /** Examples, and where each stood in the data set that it came from. */
 export interface Examples<E> {
@@ -31,7 +39,12 @@ export interface TokenizationOptions {
   tokenizer: Tokenizer | undefined
   task: TrainingTask | undefined
   facts: ModelFacts
-  options: ClassificationOptions | CausalLMOptions
+  options:
+    | ClassificationOptions
+    | CausalLMOptions
+    | Seq2SeqOptions
+    | TokenClassificationOptions
+    | QuestionAnsweringOptions
   /** The names of the classes in order, where they are known from the training data. */
   labels?: readonly string[]
   /** Takes what the user should know and does not prevent training: rows left out or cut, columns not used. */
@@ -67,14 +80,28 @@ function read<E>(source: ExampleSource<E>, name: string, how: TokenizationOption
 function tokenize(dataset: Dataset, name: string, how: TokenizationOptions): TokenizedDataset {
   const { tokenizer, task, options } = how
   if (!tokenizer) throw new Error(`The ${name} has rows and not features: give the Trainer a tokenizer too.`)
-  if (task === 'CAUSAL_LM') return tokenizeCausalLM(dataset, tokenizer, options)
+  if (task === 'CAUSAL_LM') return tokenizeCausalLM(dataset, tokenizer, options as CausalLMOptions)
+  if (task === 'SEQ_2_SEQ_LM') return tokenizeSeq2Seq(dataset, tokenizer, options as Seq2SeqOptions)
+  if (task === 'QUESTION_ANS') {
+    return tokenizeQuestionAnswering(dataset, tokenizer, options as QuestionAnsweringOptions)
+  }
+  if (task === 'TOKEN_CLS') {
+    const labels = how.labels ?? tagNames(dataset, how.facts, options as TokenClassificationOptions)
+    return tokenizeTokenClassification(dataset, tokenizer, { labels, ...(options as TokenClassificationOptions) })
+  }
   if (task !== 'SEQ_CLS') {
     throw new Error(
-      `The ${name} has rows and not features, and it is not known what for: give task 'SEQ_CLS' or 'CAUSAL_LM'.`,
+      task === 'MASKED_LM'
+        ? `The ${name} has rows and not features, and which tokens are masked is not for the Trainer to say: give features whose labels are the tokens behind the masks, -100 elsewhere.`
+        : `The ${name} has rows and not features, and it is not known what for: give task 'SEQ_CLS' or 'CAUSAL_LM'.`,
     )
   }
-  const labels = (options as ClassificationOptions).labels ?? how.labels ?? classNames(dataset, how.facts, options)
-  return tokenizeClassification(dataset, tokenizer, { ...resolvedColumns(dataset, options), ...options, labels })
+  const labels =
+    (options as ClassificationOptions).labels ??
+    how.labels ??
+    classNames(dataset, how.facts, options as ClassificationOptions)
+  const own = options as ClassificationOptions
+  return tokenizeClassification(dataset, tokenizer, { ...resolvedColumns(dataset, own), ...own, labels })
 }
 
 function resolvedColumns(dataset: Dataset, options: ClassificationOptions): ClassificationOptions {
@@ -90,13 +117,28 @@ function resolvedColumns(dataset: Dataset, options: ClassificationOptions): Clas
  */
 export function classNames(
   dataset: Dataset,
-  { num_labels = 0, id2label = {} }: ModelFacts,
+  facts: ModelFacts,
   options: ClassificationOptions,
   discover = false,
 ): string[] {
   if (options.labels) return [...options.labels]
   const { labelColumn } = { ...resolvedColumns(dataset, options), ...options }
-  const found = discoverLabels(dataset, labelColumn)
+  return namesFor(discoverLabels(dataset, labelColumn), facts, discover)
+}
+
+/** The names of a token classifier's tags, as {@link classNames} finds those of classes. */
+export function tagNames(
+  dataset: Dataset,
+  facts: ModelFacts,
+  options: TokenClassificationOptions,
+  discover = false,
+): string[] {
+  if (options.labels) return [...options.labels]
+  const { tags } = tokenClassificationColumns(dataset, options.columns)
+  return namesFor(discoverTags(dataset, tags), facts, discover)
+}
+
+function namesFor(found: string[], { num_labels = 0, id2label = {} }: ModelFacts, discover: boolean): string[] {
   const named = Array.from({ length: num_labels }, (_, i) => id2label[i] ?? `LABEL_${i}`)
   if (found.every(label => named.includes(label))) return named
   const numbers = named.map((_, i) => String(i))
@@ -111,7 +153,7 @@ export function classNames(
 export function checkFeatures(
   examples: Examples<Feature>,
   facts: ModelFacts,
-  options: { padToMultipleOf: number; causal: boolean; skipsFirst: boolean },
+  options: { padToMultipleOf: number; task: TrainingTask | undefined; skipsFirst: boolean },
 ): void {
   const { num_labels, vocab_size = Number.POSITIVE_INFINITY } = facts
   const limit = facts.rope_parameters === undefined ? facts.max_position_embeddings : undefined
@@ -134,12 +176,23 @@ export function checkFeatures(
     }
     if (labels === undefined) return
     const targets = Array.isArray(labels) ? labels.slice(options.skipsFirst ? 1 : 0) : [labels]
+    if (options.task === 'QUESTION_ANS') {
+      if (targets.length === 2 && targets.every(at => isLabel(at, inputIds.length)) && targets[0] <= targets[1]) return
+      throw new Error(
+        `${where}: the labels are ${JSON.stringify(labels)}, expected the first and the last token of the answer, from 0 to ${inputIds.length - 1}.`,
+      )
+    }
+    if (options.task === 'SEQ_2_SEQ_LM' && limit !== undefined && targets.length > limit) {
+      throw new Error(
+        `${where}: the target has ${targets.length} tokens, the model takes at most ${limit}; tokenise with maxTargetLength: ${limit}, or leave the row out.`,
+      )
+    }
     if (targets.every(label => label === IGNORE_INDEX)) {
       throw new Error(
         `${where}: there is nothing to learn, every label that counts is ${IGNORE_INDEX}; leave the row out.`,
       )
     }
-    const classes = Array.isArray(labels) && options.causal ? vocab_size : num_labels
+    const classes = Array.isArray(labels) && predictsTokens(options.task) ? vocab_size : num_labels
     const wrong = targets.find(label => !isLabel(label, classes))
     if (wrong !== undefined) {
       throw new Error(

@@ -41,6 +41,7 @@ export { Optimizer, type OptimizerOptions, type OptimizerState } from './optimiz
 export { SGD, type SGDOptions } from './optimizers/sgd.ts'
 export { freeze, setTrainable, trainHead } from './parameters.ts'
 export { type PreparationBatch, type PrepareOptions, prepareAdapters } from './prepare.ts'
+export { answerMetrics, bestSpan } from './question-answering.ts'
 export type { TrainResult } from './run.ts'
 export {
   getConstantSchedule,
@@ -53,7 +54,8 @@ export {
   type ScheduleOptions,
   type SchedulerType,
 } from './schedules.ts'
-export { type PredictionOutput, Trainer, type TrainerOptions } from './trainer.ts'
+export { entityScores, tagMetrics } from './tagging.ts'
+export { type PredictionOutput, type TaskTokenization, Trainer, type TrainerOptions } from './trainer.ts'
 export {
   type LossResult,
   type StepFunction,

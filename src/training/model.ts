@@ -24,7 +24,22 @@ export interface TrainableModel extends Module {
 }
 
 /** The tasks that the Trainer knows metrics for. */
-export type TrainingTask = 'SEQ_CLS' | 'CAUSAL_LM'
+export type TrainingTask = (typeof TRAINING_TASKS)[number]
+
+/** The values of {@link TrainingTask}. */
+export const TRAINING_TASKS = [
+  'SEQ_CLS',
+  'CAUSAL_LM',
+  'SEQ_2_SEQ_LM',
+  'TOKEN_CLS',
+  'QUESTION_ANS',
+  'MASKED_LM',
+] as const
+
+/** Whether the labels of a task are tokens of the vocabulary. */
+export function predictsTokens(task: TrainingTask | undefined): boolean {
+  return task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' || task === 'MASKED_LM'
+}
 
 /** What the Trainer reads from a configuration. */
 export interface ModelFacts {

@@ -1,5 +1,6 @@
 /** @file One training from its first step to its last. */
 import { type Gradients, ParameterVector } from '../nn/index.ts'
+import { hostOf } from '../peft/hosts.ts'
 import { PeftModel } from '../peft/index.ts'
 import type { Engine } from '../runtime/index.ts'
 import type { TrainingArguments } from './arguments.ts'
@@ -87,14 +88,15 @@ async function prepare<E>(
   { model, args, train, collate, engine, signal }: RunOptions<E>,
   plan: StepPlan,
 ): Promise<PreparationReport | undefined> {
-  if (!(model instanceof PeftModel)) return undefined
+  const peft = model instanceof PeftModel ? model : hostOf(model)
+  if (!peft) return undefined
   function* batches() {
     for (const rows of plan.epoch(0).flat()) yield collate(rows.map(i => train.items[i]))
   }
   const started = performance.now()
   const { mode, threads } = args
   const inputs = model.inputSpecs()
-  const adapters = await prepareAdapters(model, batches(), { inputs, mode, threads, engine, signal }).catch(error => {
+  const adapters = await prepareAdapters(peft, batches(), { inputs, mode, threads, engine, signal }).catch(error => {
     throw signal?.aborted ? new TrainingInterrupted(initialState(plan), signal.reason, 'nothing was saved.') : error
   })
   return adapters.length ? { adapters, seconds: (performance.now() - started) / 1000 } : undefined

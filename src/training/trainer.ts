@@ -4,6 +4,9 @@ import {
   type ClassificationOptions,
   Dataset,
   type Feature,
+  type QuestionAnsweringOptions,
+  type Seq2SeqOptions,
+  type TokenClassificationOptions,
   type TokenizedClassification,
   type Tokenizer,
 } from '../data/index.ts'
@@ -15,9 +18,17 @@ import { TrainingArguments, type TrainingArgumentsOptions } from './arguments.ts
 import type { TrainerCallback } from './callbacks.ts'
 import { type DataCollator, paddingCollator } from './collate.ts'
 import { type ComputeMetrics, Evaluator, type Predictions } from './evaluation.ts'
-import { checkFeatures, classNames, type ExampleSource, type Examples, toExamples } from './examples.ts'
-import { factsOf, skipsFirstLabel, type TrainableModel, type TrainingTask } from './model.ts'
+import { checkFeatures, classNames, type ExampleSource, type Examples, tagNames, toExamples } from './examples.ts'
+import { factsOf, skipsFirstLabel, TRAINING_TASKS, type TrainableModel, type TrainingTask } from './model.ts'
 import { TrainingRun, type TrainResult, withPrefix } from './run.ts'
+
+/** How rows are tokenised, by the task's own options. */
+export type TaskTokenization =
+  | ClassificationOptions
+  | CausalLMOptions
+  | Seq2SeqOptions
+  | TokenClassificationOptions
+  | QuestionAnsweringOptions
 
 /** What a {@link Trainer} is made of. */
 export interface TrainerOptions<E = Feature> {
@@ -29,7 +40,7 @@ export interface TrainerOptions<E = Feature> {
   /** Tokenises data sets of rows, and tells the padding token. */
   tokenizer?: Tokenizer
   /** How rows are tokenised: columns, `maxLength`, `overlong` and the like. */
-  tokenization?: ClassificationOptions | CausalLMOptions
+  tokenization?: TaskTokenization
   /** What fills up short rows; by default the tokenizer's or the configuration's. */
   padTokenId?: number
   /** Makes batches of examples that are not features. */
@@ -140,7 +151,8 @@ export class Trainer<E = Feature> {
 
   /**
    * The metrics of a data set, each with the prefix `eval_`: the loss; accuracy, F1 and Matthews' correlation of
-   * classifiers; the perplexity of language models; and those of `computeMetrics`.
+   * classifiers; the accuracy of tokens and the F1 of entities; exact matches and F1 of answers; the perplexity of
+   * language models; and those of `computeMetrics`.
    *
    * @param source by default the Trainer's `evalDataset`
    */
@@ -208,6 +220,7 @@ export class Trainer<E = Feature> {
     return paddingCollator(this.model, {
       padTokenId: padTokenId ?? preferred,
       padToMultipleOf,
+      task: this.task,
     }) as DataCollator<unknown>
   }
 
@@ -220,7 +233,7 @@ export class Trainer<E = Feature> {
       const { padToMultipleOf } = this.args
       checkFeatures(examples as Examples<unknown> as Examples<Feature>, facts, {
         padToMultipleOf,
-        causal: this.task === 'CAUSAL_LM',
+        task: this.task,
         skipsFirst: skipsFirstLabel(this.model, this.task),
       })
     }
@@ -228,8 +241,9 @@ export class Trainer<E = Feature> {
   }
 
   #classNames(source: ExampleSource<E> | undefined): readonly string[] | undefined {
-    if (this.task !== 'SEQ_CLS' || source === undefined) return undefined
+    if ((this.task !== 'SEQ_CLS' && this.task !== 'TOKEN_CLS') || source === undefined) return undefined
     if (!(source instanceof Dataset)) return (source as Partial<TokenizedClassification>).labels
+    if (this.task === 'TOKEN_CLS') return tagNames(source, factsOf(this.model), this.#options.tokenization ?? {}, true)
     return classNames(source, factsOf(this.model), this.#options.tokenization ?? {}, true)
   }
 }
@@ -242,7 +256,8 @@ function refuseUnknown(what: string, options: object, known: readonly string[]):
 }
 
 function taskOf(model: TrainableModel, source: ExampleSource<unknown> | undefined): TrainingTask | undefined {
-  if (model.task === 'SEQ_CLS' || model.task === 'CAUSAL_LM') return model.task
+  const known = TRAINING_TASKS.find(task => task === model.task)
+  if (known) return known
   if (source === undefined || source instanceof Dataset) return undefined
   const [first] = Array.isArray(source) ? source : (source as { features: Feature[] }).features
   const labels = (first as Feature | undefined)?.labels

@@ -11,6 +11,21 @@ import {
 import type { BartConfig } from '../config.ts'
 import { createLinear } from '../init.ts'
 
+/** What the layers read of a configuration. */
+export type BartLayerConfig = Pick<
+  BartConfig,
+  | 'd_model'
+  | 'encoder_attention_heads'
+  | 'decoder_attention_heads'
+  | 'encoder_ffn_dim'
+  | 'decoder_ffn_dim'
+  | 'activation_function'
+  | 'dropout'
+  | 'attention_dropout'
+  | 'activation_dropout'
+  | 'init_std'
+>
+
 /** An attention layer of BART, in any role. */
 export class BartAttention extends AttentionModule {
   readonly numHeads: number
@@ -20,13 +35,13 @@ export class BartAttention extends AttentionModule {
   q_proj: Linear
   out_proj: Linear
 
-  constructor(config: BartConfig, role: AttentionRole) {
+  constructor(config: BartLayerConfig, role: AttentionRole, options: { keyBias?: boolean } = {}) {
     const { d_model: width, init_std: range } = config
     const heads = role === 'encoder' ? config.encoder_attention_heads : config.decoder_attention_heads
     super({ role, numKeyValueHeads: heads, headWidth: width / heads })
     this.numHeads = heads
     this.attentionDropout = config.attention_dropout
-    this.k_proj = createLinear(width, width, range)
+    this.k_proj = createLinear(width, width, range, options.keyBias)
     this.v_proj = createLinear(width, width, range)
     this.q_proj = createLinear(width, width, range)
     this.out_proj = createLinear(width, width, range)

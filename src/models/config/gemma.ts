@@ -1,8 +1,8 @@
 /** @file The configurations of Gemma, Gemma 2 and the text model of Gemma 3. */
 import { type DecoderDefaults, type DecoderFields, type LayerType, readDecoder, readLayerTypes } from './decoder.ts'
 import type { PretrainedConfig } from './pretrained.ts'
-import { ConfigReader, type JsonObject } from './reader.ts'
-import { type RopeParameters, readRopeParameters } from './rope.ts'
+import type { ConfigReader } from './reader.ts'
+import { type RopeParameters, readLayerRope } from './rope.ts'
 
 interface GemmaFields extends DecoderFields {
   readonly attention_bias: boolean
@@ -91,11 +91,16 @@ export function parseGemma3Config(reader: ConfigReader): Gemma3Fields {
       ...DEFAULTS,
       vocab_size: 262208,
       max_position_embeddings: 131072,
-      readRope: (_, length) => readLayerRope(reader, 'full_attention', length),
+      readRope: (_, length) =>
+        readLayerRope(reader, 'full_attention', length, { thetaKey: 'rope_theta', theta: 1_000_000, scales: true }),
     },
     { pattern, attentionCap: null, logitCap: null },
   )
-  const sliding_rope_parameters = readLayerRope(reader, 'sliding_attention', shared.max_position_embeddings)
+  const sliding_rope_parameters = readLayerRope(reader, 'sliding_attention', shared.max_position_embeddings, {
+    thetaKey: 'rope_local_base_freq',
+    theta: 10_000,
+    scales: false,
+  })
   return { ...shared, sliding_rope_parameters }
 }
 
@@ -124,17 +129,4 @@ function refuseBidirectional(reader: ConfigReader): void {
     'false',
     'Every token sees those before it only; that is what is computed.',
   )
-}
-
-/** The rotary positions of one kind of layer: those of `rope_parameters`, or of the older keys at top level. */
-function readLayerRope(reader: ConfigReader, type: LayerType, length: number): RopeParameters {
-  const isFull = type === 'full_attention'
-  const [thetaKey, theta] = isFull ? ['rope_theta', 1_000_000] : ['rope_local_base_freq', 10_000]
-  const older = isFull ? reader.optionalObject('rope_scaling') : null
-  const current = reader.optionalObject('rope_parameters')?.[type] as JsonObject | undefined
-  const base = reader.optionalNumber(thetaKey as string, null, { min: Number.MIN_VALUE }) ?? theta
-  const own = new ConfigReader({ rope_parameters: { ...current, ...older } }, `${reader.label} (${type})`)
-  const parameters = readRopeParameters(own, length, base as number)
-  for (const key of own.floatKeys) reader.floatKeys.add(key)
-  return parameters
 }

@@ -1,6 +1,6 @@
 /** @file Rotary position embeddings in a configuration: the older and the newer spelling, read into one form. */
 import { didYouMean } from '../../util/nearest.ts'
-import { type ConfigReader, describeValue, isJsonObject, type JsonObject } from './reader.ts'
+import { ConfigReader, describeValue, isJsonObject, type JsonObject } from './reader.ts'
 
 /** The kinds of rotary position embedding, with the keys that each cannot do without. */
 const REQUIRED_KEYS = {
@@ -97,6 +97,28 @@ export function readPartialRope(
   const theta = thetaKey ? reader.optionalNumber(thetaKey, null, range) : null
   const rope = readRopeParameters(reader, maxPositionEmbeddings, theta ?? undefined)
   return Object.freeze({ partial_rotary_factor: given ?? share, ...rope })
+}
+
+/** The rotary positions of one kind of layer: those of `rope_parameters`, or of the older keys at top level. */
+export function readLayerRope(
+  reader: ConfigReader,
+  type: 'full_attention' | 'sliding_attention',
+  maxPositionEmbeddings: number,
+  older: {
+    /** The key of the base at top level, and the base where the file has none. */
+    thetaKey: string
+    theta: number
+    /** Whether `rope_scaling` at top level is meant for these layers. */
+    scales: boolean
+  },
+): RopeParameters {
+  const scaling = older.scales ? reader.optionalObject('rope_scaling') : null
+  const current = reader.optionalObject('rope_parameters')?.[type] as JsonObject | undefined
+  const base = reader.optionalNumber(older.thetaKey, null, { min: Number.MIN_VALUE }) ?? older.theta
+  const own = new ConfigReader({ rope_parameters: { ...current, ...scaling } }, `${reader.label} (${type})`)
+  const parameters = readRopeParameters(own, maxPositionEmbeddings, base)
+  for (const key of own.floatKeys) reader.floatKeys.add(key)
+  return parameters
 }
 
 function checkType(reader: ConfigReader, key: string, rope: JsonObject): RopeType {

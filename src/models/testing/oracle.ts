@@ -14,6 +14,7 @@ import {
   AutoModelForQuestionAnswering,
   AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
+  AutoModelForSpeechSeq2Seq,
   AutoModelForTokenClassification,
 } from '../index.ts'
 
@@ -38,6 +39,7 @@ export const ORACLE_MODELS = [
   'bert-seqcls',
   'bert-tokcls',
   'bloom-causal',
+  'clip',
   'deberta-v2-seqcls',
   'dinov2-imgcls',
   'distilbert-seqcls',
@@ -55,6 +57,7 @@ export const ORACLE_MODELS = [
   'llama-seqcls',
   'mistral-causal',
   'mixtral-causal',
+  'modernbert-mlm',
   'mt5-seq2seq',
   'olmo2-causal',
   'opt-causal',
@@ -68,13 +71,16 @@ export const ORACLE_MODELS = [
   'smollm3-causal',
   't5-seq2seq',
   'vit-imgcls',
+  'whisper-seq2seq',
   'xlm-roberta-tokcls',
 ] as const
 
 /** What opens a model of each {@link Golden.kind}. */
 export const AUTO_CLASSES: Readonly<Record<string, AutoModelClass>> = {
+  audio: AutoModelForSpeechSeq2Seq,
   enc: AutoModel,
   causal: AutoModelForCausalLM,
+  clip: AutoModel,
   imgcls: AutoModelForImageClassification,
   mlm: AutoModelForMaskedLM,
   qa: AutoModelForQuestionAnswering,

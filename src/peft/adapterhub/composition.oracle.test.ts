@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { skippable } from '../../../test/shared.ts'
 import { temporaryFolder } from '../../../test/temporary.ts'
+import { FusionLayer } from '../methods/adapter-fusion/index.ts'
 import { PeftModel } from '../model.ts'
 import { loadAdapterSetup, saveAdapterSetup } from './setup.ts'
 import { describeHubCases, type HubCaseOptions } from './testing/battery.ts'
@@ -24,6 +25,17 @@ async function openFusion(hub: HubCase, options: { isTrainable: boolean }): Prom
   return peft
 }
 
+/**
+ * AdapterHub lowers the temperature of a fusion at every forward, in evaluation too, here only training steps do; the
+ * first training step of the case comes after one forward.
+ */
+async function openCooling(hub: HubCase, options: { isTrainable: boolean }): Promise<PeftModel> {
+  const peft = await openFusion(hub, options)
+  if (!options.isTrainable) return peft
+  for (const [, module] of peft.model.namedModules()) if (module instanceof FusionLayer) module.cool()
+  return peft
+}
+
 const setups = (names: string, open = openSetup): [string, HubCaseOptions][] =>
   names.split(' ').map(name => [name, { open, files: false }])
 
@@ -33,14 +45,17 @@ const CASES = Object.fromEntries([
   ...setups('batchsplit batchsplit-nested batchsplit-t5'),
   ...setups('parallel parallel-gpt2 parallel-stack'),
   ...setups('average average-weights average-par average-unnormalized'),
+  ...setups('stack-lora stack-ia3 stack-prefix stack-mixed'),
+  ...setups('average-lora average-ia3 batchsplit-lora batchsplit-prefix parallel-lora parallel-prefix'),
   ...setups('fuse-static fuse-dynamic fuse-double fuse-gating fuse-gpt2 fuse-par fuse-query-before-ln', openFusion),
   ...setups('fuse-residual-before fuse-t5 fuse-value-after fuse-of-stack stack-fuse', openFusion),
   ...setups('fuse-unfrozen'),
+  ...setups('fuse-temperature', openCooling),
 ])
 
 describeHubCases(Object.keys(CASES), CASES)
 
-const SAVED = ['stack-fuse', 'average-weights', 'batchsplit', 'split', 'parallel-stack']
+const SAVED = ['stack-fuse', 'average-weights', 'batchsplit', 'split', 'parallel-stack', 'stack-mixed']
 
 describe.each(SAVED)('the setup of %s', name => {
   const hub = hubCase(name)

@@ -15,11 +15,12 @@ export function hubStateDict(model: PeftModel, adapterName: string, fileName = a
   const adapter = model.adapter(adapterName)
   const others = new Set(model.adapterNames().filter(name => name !== adapterName))
   const own = new Map<string, Parameter>()
-  for (const [path, parameter] of canonicalSlots(model)) {
+  for (const [path, parameter] of canonicalSlots(model, '', { without: others })) {
     const parts = path.split('.')
+    // A parameter may be called as an adapter.
+    const name = parts.pop()!
     if (!parts.includes(adapterName) || parts.includes('modules_to_save')) continue
-    if (parts.some(part => others.has(part))) continue
-    const named = parts.map(part => (part === adapterName ? fileName : part)).join('.')
+    const named = [...parts.map(part => (part === adapterName ? fileName : part)), name].join('.')
     own.set(hubName(named, adapter.model), parameter)
   }
   return hubMethod(adapter.config.peftType).keys?.(adapter, own) ?? own

@@ -9,7 +9,7 @@ import {
   sub,
   type Tensor,
 } from '../../graph/index.ts'
-import { type Module, ModuleDict, Parameter, ParameterDict } from '../../nn/index.ts'
+import { type Module, ModuleDict, Parameter, ParameterDict, zerosInit } from '../../nn/index.ts'
 import { ParameterTunerLayer } from '../tuner-layer.ts'
 
 /** Any module; the trained entries take the place of the module's own. */
@@ -113,13 +113,13 @@ export interface SparseEntries {
   indices?: Parameter
 }
 
-/** Entries whose values and places are still to come: what a file or a preparation fills. */
-export function reservedEntries(count: number, shape: readonly number[]): SparseEntries | undefined {
+/** Entries whose values and places are still to come, from a file or a preparation; they take no memory. */
+export function reservedEntries(count: number, shape: readonly number[]): Required<SparseEntries> | undefined {
   if (count === 0) return undefined
   const axes = Math.max(shape.length, 1)
   return {
-    values: Parameter.from(new Float32Array(count), [count]),
-    indices: Parameter.from(new Float32Array(axes * count), [axes, count], { isBuffer: true, isIndex: true }),
+    values: new Parameter([count], { init: zerosInit }),
+    indices: new Parameter([axes, count], { init: zerosInit, isBuffer: true, isIndex: true }),
   }
 }
 
@@ -131,15 +131,16 @@ export function chosenEntries(
 ): SparseEntries | undefined {
   const entries = reservedEntries(at.length, shape)
   if (!entries) return undefined
-  const coordinates = entries.indices!.data
+  const coordinates = new Float32Array(entries.indices.size)
   at.forEach((position, i) => {
-    entries.values.data[i] = base[position]
     let rest = position
     for (let axis = shape.length - 1; axis >= 0; axis--) {
       coordinates[axis * at.length + i] = rest % shape[axis]
       rest = Math.floor(rest / shape[axis])
     }
   })
+  entries.values.data = Float32Array.from(at, position => base[position])
+  entries.indices.data = coordinates
   return entries
 }
 

@@ -20,4 +20,6 @@ registerHubMethod<AdapterFusionConfig>({
   recognizes: () => false,
   fromHub: () => new AdapterFusionConfig(),
   toHub: () => ({}),
+  // The temperature is a state of training: AdapterHub begins anew with it.
+  keys: (_, own) => new Map([...own].filter(([, { isBuffer }]) => !isBuffer)),
 })

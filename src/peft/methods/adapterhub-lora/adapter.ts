@@ -10,11 +10,20 @@ export class Magnitude extends Module {
   /** `[out, 1]` */
   weight: Parameter
 
-  /** @param base the weight `[out, in]`, whose rows' lengths are the first values */
-  constructor(base: Parameter) {
+  /** @param dense whose weight's rows have the lengths that are the first values */
+  constructor({ weight, isTransposed }: Pick<DenseShape, 'weight' | 'isTransposed'>) {
     super()
-    const shape = [base.shape[0], 1]
-    this.weight = Parameter.computed(shape, async () => rowLengths(await base.read(), shape[0]))
+    const [rows, columns] = isTransposed ? [...weight.shape].reverse() : weight.shape
+    this.weight = Parameter.computed([rows, 1], async () => {
+      const values = await weight.read()
+      const square = (row: number, column: number) =>
+        values[isTransposed ? column * rows + row : row * columns + column] ** 2
+      return Float32Array.from({ length: rows }, (_, row) => {
+        let total = 0
+        for (let column = 0; column < columns; column++) total += square(row, column)
+        return Math.sqrt(total)
+      })
+    })
   }
 
   forward(): never {
@@ -22,19 +31,13 @@ export class Magnitude extends Module {
   }
 }
 
-function rowLengths(weight: Float32Array, rows: number): Float32Array {
-  const columns = weight.length / rows
-  return Float32Array.from({ length: rows }, (_, row) =>
-    Math.sqrt(weight.subarray(row * columns, (row + 1) * columns).reduce((total, value) => total + value * value, 0)),
-  )
-}
-
 /** A dense layer as an adapter sees it. */
 export interface DenseShape {
   input: number
   blocks: Blocks
-  /** The weight as it was before all adapters, `[out, in]`. */
+  /** The weight as it was before all adapters, `[out, in]`, or `[in, out]` where `isTransposed`. */
   weight: Parameter
+  isTransposed: boolean
 }
 
 /** The weight and the bias of a dense layer. */
@@ -90,7 +93,7 @@ export abstract class AdditiveAdapter extends HubLoraAdapter {
 
   constructor(config: AdapterHubLoraConfig, shape: DenseShape) {
     super(config, shape)
-    this.m = config.useDora ? new Magnitude(shape.weight) : undefined
+    this.m = config.useDora ? new Magnitude(shape) : undefined
   }
 
   protected get scale(): number {

@@ -4,6 +4,7 @@ import { drawMissing, randomFor } from '../../adapterhub/first-values.ts'
 import { ADAPTERHUB } from '../../adapterhub/format.ts'
 import { type ModelFacts, registerPeftMethod, type SharedContext } from '../../method.ts'
 import { originalOf, tunerAt } from '../../tuner-layer.ts'
+import { averagedLoraConfig, averageLora } from './average.ts'
 import { AdapterHubLoraConfig, isVera } from './config.ts'
 import { countHubLora } from './count.ts'
 import './hub.ts'
@@ -27,7 +28,7 @@ registerPeftMethod<AdapterHubLoraConfig>({
   can: {
     merge: true,
     mixedBatch: 'each',
-    weightedSum: false,
+    weightedSum: true,
     convertToLora: true,
     noOpAtInit: true,
     several: true,
@@ -48,6 +49,8 @@ registerPeftMethod<AdapterHubLoraConfig>({
   },
   // What the layers share stands on the model, too.
   stateDict: (_, own) => new Map([...own].filter(([key]) => !key.includes('.loras.shared_parameters.'))),
+  combinedConfig: averagedLoraConfig,
+  combine: averageLora,
   checkMerge: ({ adapterName, config }) => {
     if (config.useGating) refuseGates(adapterName)
   },

@@ -2,10 +2,12 @@
 import { graphOf, type Operand, type Tensor, toTensor, transpose } from '../../../graph/index.ts'
 import { Conv1D, type Linear, ModuleDict } from '../../../nn/index.ts'
 import { drawMissing, randomFor } from '../../adapterhub/first-values.ts'
+import { type Composition, compose } from '../../composition.ts'
 import type { WrapContext } from '../../method.ts'
 import { TunerLayer } from '../../tuner-layer.ts'
 import type { DenseShape, DenseValues, HubLoraAdapter } from './adapter.ts'
 import type { Blocks } from './blocks.ts'
+import { type DenseFlow, denseComposer } from './composer.ts'
 import { type AdapterHubLoraConfig, isVera } from './config.ts'
 import { LowRankAdapter } from './low-rank.ts'
 import { isFused } from './places.ts'
@@ -27,6 +29,7 @@ export class HubLoraLayer extends TunerLayer<Linear | Conv1D> {
       input: inFeatures,
       blocks: blocksOf(config, outFeatures, isFused(config, path, model)),
       weight,
+      isTransposed: this.original instanceof Conv1D,
     }
     const adapter = createAdapter(config, shape, { [adapterName]: shared[VERA_SHARED] as VeraShared })
     this.loras.set(adapterName, drawMissing(adapter, randomFor(config.initWeightsSeed, path, random)))
@@ -51,6 +54,15 @@ export class HubLoraLayer extends TunerLayer<Linear | Conv1D> {
       (result, name) => this.loras.get(name)!.forward(result, x, () => this.originalWeight()),
       this.base_layer.forward(x) as Tensor,
     )
+  }
+
+  protected override adaptComposed(composition: Composition, x: Tensor): Tensor {
+    const base = this.base_layer.forward(x) as Tensor
+    const composer = denseComposer(
+      name => this.loras.get(name)!,
+      () => this.originalWeight(),
+    )
+    return compose<DenseFlow>(composition, { input: x, base, result: base }, composer).result
   }
 
   override mergedParameters(names: readonly string[]): Record<string, Tensor> {

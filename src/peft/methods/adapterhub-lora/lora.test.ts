@@ -92,6 +92,19 @@ describe('first values', () => {
     expect(difference((await own).logits, (await base).logits)).toBeLessThan(1e-5)
   })
 
+  it('of DoRA change nothing, in layers that hold their weight the other way round, and are merged', async () => {
+    const model = tiny('causal', 'gpt2')
+    const config = new AdapterHubDoraConfig({ selfattnLora: false, intermediateLora: true, r: 2 })
+    const peft = getPeftModel(model, config)
+    const [base, own] = [await outputs(model, batch, 'logits'), await outputs(peft, batch, 'logits')]
+    expect(difference(own.logits, base.logits)).toBeLessThan(1e-5)
+    await perturb(peft as PeftModel)
+    const changed = (await outputs(peft, batch, 'logits')).logits
+    expect(difference(changed, base.logits)).toBeGreaterThan(1e-3)
+    const merged = (await outputs(await peft.mergeAndUnload(), batch, 'logits')).logits
+    expect(difference(merged, changed)).toBeLessThan(2e-5)
+  })
+
   it('of a seed of their own do not hang on the model’s', () => {
     const draw = (seed: number, own: number | null) => {
       const peft = getPeftModel(tiny('seqcls', 'bert'), new AdapterHubLoraConfig({ initWeightsSeed: own }), { seed })
@@ -175,7 +188,7 @@ describe('what is counted', () => {
           const isFused = type === 'gpt2'
           const Config = { lora: AdapterHubLoraConfig, ia3: AdapterHubIA3Config, dora: AdapterHubDoraConfig }[kind]
           const config = new Config(kind === 'ia3' ? { ...options, r: 1 } : options)
-          if (isFused && kind === 'dora') return
+          if (isFused && kind === 'dora') Object.assign(config, { selfattnLora: false, outputLora: true })
           const model = tiny(type === 'bert' ? 'seqcls' : 'causal', type)
           const peft = getPeftModel(model, config)
           const adapter = peft.adapter('default')

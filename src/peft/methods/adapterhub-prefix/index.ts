@@ -2,6 +2,7 @@
 import { AttentionModule } from '../../../models/attention-context.ts'
 import type { PreTrainedModel } from '../../../models/index.ts'
 import type { Module } from '../../../nn/index.ts'
+import { averagedConfig, averageParameters } from '../../adapterhub/average.ts'
 import { hiddenSize } from '../../adapterhub/files.ts'
 import { drawMissing, randomFor } from '../../adapterhub/first-values.ts'
 import { ADAPTERHUB } from '../../adapterhub/format.ts'
@@ -29,7 +30,7 @@ registerPeftMethod<AdapterHubPrefixConfig>({
   can: {
     merge: false,
     mixedBatch: 'each',
-    weightedSum: false,
+    weightedSum: true,
     convertToLora: false,
     noOpAtInit: false,
     several: true,
@@ -55,6 +56,8 @@ registerPeftMethod<AdapterHubPrefixConfig>({
     return layer
   },
   beforeLoad: matchForm,
+  combinedConfig: context => averagedConfig(context),
+  combine: context => averageParameters(context),
 })
 
 /** Takes over from a file whether there is a network: AdapterHub's ejected prefixes are flat, and their options say no. */

@@ -6,8 +6,10 @@ import { KeyValueCache, type KeyValues, type Linear, Module, ModuleDict } from '
 import { hiddenSize } from '../../adapterhub/files.ts'
 import { drawMissing, randomFor } from '../../adapterhub/first-values.ts'
 import { averagedGate, createGate } from '../../adapterhub/gate.ts'
+import { type Composition, compose } from '../../composition.ts'
 import type { WrapContext } from '../../method.ts'
 import { type AdapterRows, chooseRows, TunerLayer } from '../../tuner-layer.ts'
+import { type PrefixFlow, prefixComposer } from './composer.ts'
 import type { AdapterHubPrefixConfig } from './config.ts'
 import type { PrefixPool } from './pool.ts'
 
@@ -84,6 +86,18 @@ export class PrefixLayer extends TunerLayer<AttentionModule> {
   ): Tensor {
     const own = names.map(name => this.prefixOf(name, hidden)).reverse()
     const prefixes = [...own, ...(context.prefixes ?? [])]
+    return this.base_layer.forward(hidden, { ...context, prefixes }, ...others)
+  }
+
+  protected override adaptComposed(
+    composition: Composition,
+    hidden: Tensor,
+    context: AttentionContext,
+    ...others: unknown[]
+  ): Tensor {
+    const composer = prefixComposer((name, rows) => this.prefixOf(name, rows))
+    const own = compose<PrefixFlow>(composition, { hidden, prefixes: [] }, composer)
+    const prefixes = [...own.prefixes, ...(context.prefixes ?? [])]
     return this.base_layer.forward(hidden, { ...context, prefixes }, ...others)
   }
 

@@ -1,5 +1,6 @@
 /** @file Prompt tuning as AdapterHub computes it: registration. */
 import type { PreTrainedModel } from '../../../models/index.ts'
+import { averagedConfig, averageParameters } from '../../adapterhub/average.ts'
 import { hiddenSize } from '../../adapterhub/files.ts'
 import { ADAPTERHUB } from '../../adapterhub/format.ts'
 import { basePrefix, hubPlaces } from '../../adapterhub/places.ts'
@@ -29,7 +30,7 @@ registerPeftMethod<AdapterHubPromptConfig>({
   can: {
     merge: false,
     mixedBatch: false,
-    weightedSum: false,
+    weightedSum: true,
     convertToLora: false,
     noOpAtInit: false,
     several: true,
@@ -45,6 +46,8 @@ registerPeftMethod<AdapterHubPromptConfig>({
     return layer
   },
   enter: (inputs, { config, model }) => enterPrompted(inputs, config, model),
+  combinedConfig: context => averagedConfig(context),
+  combine: context => averageParameters(context),
 })
 
 /** The module that gives the embedded sequence. Throws for models that cannot get a prompt behind it. */

@@ -1,4 +1,5 @@
 /** @file Bottleneck adapters: registration. */
+import { averagedConfig, averageParameters } from '../../adapterhub/average.ts'
 import { ADAPTERHUB } from '../../adapterhub/format.ts'
 import { registerPeftMethod } from '../../method.ts'
 import { BnConfig } from './config.ts'
@@ -23,7 +24,7 @@ registerPeftMethod<BnConfig>({
   can: {
     merge: false,
     mixedBatch: 'each',
-    weightedSum: false,
+    weightedSum: true,
     convertToLora: false,
     noOpAtInit: false,
     several: true,
@@ -37,6 +38,8 @@ registerPeftMethod<BnConfig>({
   shared: createShared,
   wrap: wrapPlace,
   enter: enterEmbedded,
+  combinedConfig: context => averagedConfig(context),
+  combine: context => averageParameters(context),
 })
 
 export { type AdapterInput, type AdapterOutput, BottleneckAdapter, type SublayerState } from './adapter.ts'

@@ -101,6 +101,8 @@ export class BottleneckLayer extends AdapterLayer<Residual> {
   private composer(): Composer<Flow> {
     const adapter = (name: string) => this.adapters.get(name)!
     return {
+      name: 'bottleneck adapters',
+      blocks: ['stack', 'fuse', 'split', 'batchSplit', 'parallel', 'average'],
       before: (name, flow) => {
         const { x, residual } = adapter(name).before(flow)
         return { ...flow, raw: flow.result, result: x, residual }

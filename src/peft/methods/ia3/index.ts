@@ -41,6 +41,8 @@ registerPeftMethod<IA3Config>({
   complete: (config, { modelType }) => {
     config.feedforwardModules ??= IA3_MODULES[modelType]?.feedforward ?? []
   },
+  // Its vectors' shapes show what they multiply.
+  tracedOptions: ({ config: { taskType } }) => ({ taskType }),
   combinedConfig: combinedIA3Config,
   combine: combineIA3,
   wrap: context => {

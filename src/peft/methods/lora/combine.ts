@@ -1,5 +1,6 @@
 /** @file Weighted sums of LoRA adapters: exact ones, and those of task arithmetic (TIES, DARE, pruning). */
-import { type Matrix, matrix, product, qr, svd, transposed } from '../../../util/linear-algebra/index.ts'
+import { type Matrix, matrix, product } from '../../../util/linear-algebra/index.ts'
+import { type LowRank, nearestProduct, reducedProduct, sideBySide } from '../../../util/linear-algebra/low-rank.ts'
 import { dareLinear, dareTies, magnitudePrune, taskArithmetic, ties } from '../../../util/merging.ts'
 import { didYouMean } from '../../../util/nearest.ts'
 import { Random } from '../../../util/random.ts'
@@ -44,7 +45,7 @@ const COMBINATIONS: Record<CombinationType, Combination> = {
   magnitude_prune_svd: { of: 'products', sum: prune, prunes: true },
 }
 
-const OPTIONS: Record<keyof WeightedOptions, true> = {
+const OPTIONS: Record<Exclude<keyof WeightedOptions, 'normalizeWeights'>, true> = {
   combinationType: true,
   svdRank: true,
   density: true,
@@ -88,15 +89,18 @@ export function combinedLoraConfig({
 
 const isSvd = (type: CombinationType) => type.endsWith('svd')
 
+const isCombination = (type: string): type is CombinationType => Object.hasOwn(COMBINATIONS, type)
+
 function checkedType(options: WeightedOptions): CombinationType {
   for (const name of Object.keys(options)) {
     if (!(name in OPTIONS)) fail(`there is no option "${name}".${didYouMean(name, Object.keys(OPTIONS))}`)
   }
-  const { combinationType: type = 'svd', density: kept, majoritySignMethod: sign, svdRank } = options
+  const { combinationType: given = 'svd', density: kept, majoritySignMethod: sign, svdRank } = options
   const known = Object.keys(COMBINATIONS)
-  if (!(type in COMBINATIONS)) {
-    fail(`combinationType "${type}" is not known.${didYouMean(type, known)} Known: ${known.join(', ')}.`)
+  if (!isCombination(given)) {
+    return fail(`combinationType "${given}" is not known.${didYouMean(given, known)} Known: ${known.join(', ')}.`)
   }
+  const type = given
   if (COMBINATIONS[type].prunes && !(kept !== undefined && kept > 0 && kept <= 1)) {
     fail(`combinationType "${type}" keeps a share of the values: give density, above 0 and at most 1, got ${kept}`)
   }
@@ -141,7 +145,8 @@ interface Source {
 
 /** Gives the new adapter's matrices their values, layer by layer. */
 export async function combineLora({ sources, options, target }: CombineContext<LoraConfig>): Promise<void> {
-  const { combinationType: type = 'svd', seed = 0 } = options
+  const { seed = 0 } = options
+  const type = checkedType(options)
   for (const [path, layer] of target.layers) {
     const own = matricesOf(layer, target.adapterName)
     if (!own) continue
@@ -154,7 +159,7 @@ export async function combineLora({ sources, options, target }: CombineContext<L
       of === 'none'
         ? type === 'cat'
           ? sideBySide(present)
-          : lowRankSvd(sideBySide(present), own.rank)
+          : reducedProduct(sideBySide(present), own.rank)
         : of === 'factors'
           ? sumOfFactors(present, add)
           : sumOfProducts(present, add, own.rank)
@@ -177,55 +182,10 @@ async function valuesAt(path: string, { name, weight, layers }: WeightedSource):
   }
 }
 
-/** The matrices of a sum, of some rank. */
-interface Factors {
-  a: Matrix
-  b: Matrix
-}
-
-/** The exact sum: all A below each other, all B beside each other. */
-function sideBySide(sources: readonly Source[]): Factors {
-  const rank = sources.reduce((total, { a }) => total + a.rows, 0)
-  const [{ a, b }] = sources
-  const below = new Float32Array(rank * a.columns)
-  const beside = new Float32Array(b.rows * rank)
-  let at = 0
-  for (const source of sources) {
-    below.set(
-      source.a.data.map(value => value * source.weight),
-      at * a.columns,
-    )
-    const { rows, columns, data } = source.b
-    for (let row = 0; row < rows; row++) {
-      beside.set(data.subarray(row * columns, (row + 1) * columns), row * rank + at)
-    }
-    at += source.a.rows
-  }
-  return { a: matrix(rank, a.columns, below), b: matrix(b.rows, rank, beside) }
-}
-
-/** The nearest product of rank `rank` to `b a`, by a decomposition of matrices no larger than their own rank. */
-function lowRankSvd({ a, b }: Factors, rank: number): Factors {
-  const [left, right] = [qr(b), qr(transposed(a))]
-  const inner = truncated(product(left.r, transposed(right.r)), rank)
-  return { a: product(inner.a, transposed(right.q)), b: product(left.q, inner.b) }
-}
-
-/** The nearest product of rank `rank` to a matrix: `u diag(s)` and `vt`, as PEFT shares them out. */
-function truncated(whole: Matrix, rank: number): Factors {
-  const { u, s, vt } = svd(whole)
-  const kept = Math.min(rank, s.length)
-  const b = new Float32Array(u.rows * kept)
-  for (let row = 0; row < u.rows; row++) {
-    for (let k = 0; k < kept; k++) b[row * kept + k] = u.data[row * u.columns + k] * s[k]
-  }
-  return { a: matrix(kept, vt.columns, vt.data.slice(0, kept * vt.columns)), b: matrix(u.rows, kept, b) }
-}
-
 type Add = (tensors: readonly Float32Array[], weights: readonly number[]) => Float32Array
 
 /** A and B each added up, with the roots of the weights; a negative sign counts once. */
-function sumOfFactors(sources: readonly Source[], add: Add): Factors {
+function sumOfFactors(sources: readonly Source[], add: Add): LowRank {
   const [{ a, b }] = sources
   const roots = sources.map(({ weight }) => Math.sqrt(Math.abs(weight)))
   const signed = sources.map(({ weight }, i) => (weight < 0 ? -roots[i] : roots[i]))
@@ -250,12 +210,12 @@ function sumOfFactors(sources: readonly Source[], add: Add): Factors {
 }
 
 /** What the adapters add to the weight, added up and decomposed again. */
-function sumOfProducts(sources: readonly Source[], add: Add, rank: number): Factors {
+function sumOfProducts(sources: readonly Source[], add: Add, rank: number): LowRank {
   const [{ a, b }] = sources
   // Signs are elected by what each adapter does, its scale included.
   const products = sources.map(source => product(source.b, source.a).data.map(value => value * source.scaling))
   const weights = sources.map(({ weight, scaling }) => (scaling === 0 ? 0 : weight / scaling))
-  return truncated(matrix(b.rows, a.columns, add(products, weights)), rank)
+  return nearestProduct(matrix(b.rows, a.columns, add(products, weights)), rank)
 }
 
 function sumOfBiases(sources: readonly Source[], size: number): Float32Array {

@@ -19,6 +19,7 @@ import { swapLora } from './swap.ts'
 import { LORA_TARGET_MODULES } from './targets.ts'
 import { LoraTiedHead, tiedHeads, tieHeads, tieSavedModules, withoutTiedHeads } from './tied.ts'
 import { trainTokens } from './tokens.ts'
+import { tracedLora } from './traced.ts'
 
 /** Puts an adapter on a module by what it is; undefined for what LoRA does not work on. */
 const wrap: NonNullable<PeftMethod<LoraConfig>['wrap']> = context => {
@@ -114,6 +115,7 @@ registerPeftMethod<LoraConfig>({
   ],
   validate,
   wrap,
+  tracedOptions: tracedLora,
   attached: context => {
     tieHeads(context)
     tieSavedModules(context)

@@ -2,7 +2,7 @@
 import { add, matmul, mul, type Operand, reshape, sub, type Tensor } from '../../../graph/index.ts'
 import { type Module, ModuleDict, Parameter } from '../../../nn/index.ts'
 import type { WrapContext } from '../../method.ts'
-import { type AdapterRows, changed, TunerLayer } from '../../tuner-layer.ts'
+import { type AdapterRows, changedAlone, TunerLayer } from '../../tuner-layer.ts'
 import type { LoraConfig } from './config.ts'
 import { DoraMagnitude, initialMagnitude, type LowRank, lengthsOf, rescale } from './dora.ts'
 import type { InitialFactors } from './init/index.ts'
@@ -39,7 +39,7 @@ export abstract class LoraLayer<M extends Module> extends TunerLayer<M> {
   protected abstract createMatrices(context: WrapContext<LoraConfig>, settings: LoraSettings): void
 
   /** The factor on an adapter's update, a scalar. */
-  scaleOf(name: string): Operand {
+  scaleOf(name: string): Parameter {
     const { scaling } = this.settings[name]
     let scale = this.scales.get(name)
     if (!scale) {
@@ -50,6 +50,10 @@ export abstract class LoraLayer<M extends Module> extends TunerLayer<M> {
     }
     if (!scale.isLoaded || scale.data[0] !== Math.fround(scaling)) scale.data = Float32Array.of(scaling)
     return scale
+  }
+
+  override valuesBeside(name: string): readonly Parameter[] {
+    return [this.scaleOf(name)]
   }
 
   /** Takes the options of another adapter of the same kind: its factor becomes the one that the options give. */
@@ -80,7 +84,7 @@ export abstract class LoraLayer<M extends Module> extends TunerLayer<M> {
       throw new Error(`The scale of the adapter "${name}" must be a number, got ${scaling}`)
     this.settings[name].scaling = scaling
     this.scales.get(name)?.data.fill(scaling)
-    changed(this.adapterState)
+    changedAlone(this.adapterState)
   }
 }
 

@@ -14,6 +14,11 @@ export interface LstConfigOptions extends PeftConfigOptions, Pick<TargetOptions,
   reductionFactor?: number
   /** By default `transformer` for encoders, `feed_forward` for decoders (null). */
   sideBlock?: SideBlock | null
+  /**
+   * How many heads the attention of a transformer block has (null: as many as the model's, or the most of them that the
+   * side network's width can be divided by). Their scores are most of what a step keeps: fewer heads need less memory.
+   */
+  sideHeads?: number | null
   /** The numbers of the layers that have a rung, the others are left out (null: all). */
   sideLayers?: readonly number[] | null
   /** What the gates' parameters are divided by: the smaller, the faster they move (0.1). */
@@ -34,6 +39,7 @@ export const LST_DEFAULTS: ConfigDefaults = {
   output: 'add',
   reductionFactor: 8,
   sideBlock: null,
+  sideHeads: null,
   sideLayers: null,
   temperature: 0.1,
 }
@@ -44,6 +50,7 @@ export class LstConfig extends PeftConfig {
   declare modulesToSave: readonly string[] | null
   declare reductionFactor: number
   declare sideBlock: SideBlock | null
+  declare sideHeads: number | null
   declare sideLayers: readonly number[] | null
   declare temperature: number
   declare output: 'add' | 'replace'
@@ -53,13 +60,16 @@ export class LstConfig extends PeftConfig {
   constructor(options: LstConfigOptions = {}) {
     super()
     this.assign(options)
-    const { reductionFactor, sideBlock, temperature, output, dropout } = this
+    const { reductionFactor, sideBlock, sideHeads, temperature, output, dropout } = this
     const fail = (message: string): never => {
       throw new Error(`LstConfig: ${message}`)
     }
     if (!(reductionFactor >= 1)) fail(`reductionFactor must be at least 1, got ${reductionFactor}`)
     if (!(sideBlock === null || sideBlock === 'transformer' || sideBlock === 'feed_forward')) {
       fail(`sideBlock must be "transformer", "feed_forward" or null, got ${JSON.stringify(sideBlock)}`)
+    }
+    if (sideHeads !== null && !(Number.isInteger(sideHeads) && sideHeads > 0)) {
+      fail(`sideHeads must be a whole number above 0, or null, got ${sideHeads}`)
     }
     if (!(temperature > 0)) fail(`temperature must be above 0, got ${temperature}`)
     if (output !== 'add' && output !== 'replace')

@@ -208,6 +208,7 @@ describe('LST', () => {
   })
 
   it('refuses what it cannot do, with the way out', async () => {
+    expect(() => adapted(model('bert'), { sideHeads: 3 })).toThrow(/width of 8 .* cannot be divided by sideHeads 3/)
     expect(() => adapted(model('bert'), { sideLayers: [7] })).toThrow(/sideLayers names 7.*layers 0 to 2/)
     const t5 = { d_model: 16, d_ff: 32, d_kv: 4, num_layers: 1, num_heads: 4, vocab_size: 32 }
     const seq2seq = AutoModelForSeq2SeqLM.fromConfig(AutoConfig.fromJSON({ model_type: 't5', ...t5 }))
@@ -220,6 +221,7 @@ describe('LST', () => {
   it.each([
     [{ reductionFactor: 0 }, /reductionFactor must be at least 1/],
     [{ sideBlock: 'mlp' }, /sideBlock must be/],
+    [{ sideHeads: 0 }, /sideHeads must be a whole number/],
     [{ temperature: 0 }, /temperature must be above 0/],
     [{ output: 'sum' }, /output must be "add" or "replace"/],
     [{ dropout: 1 }, /dropout must lie in/],

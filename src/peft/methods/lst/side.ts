@@ -20,13 +20,22 @@ export interface SideSizes {
 
 const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b))
 
-/** The sizes of the side network of a model; it has as many heads as its width can be divided by. */
-export function sideSizes({ reductionFactor }: LstConfig, { width, heads, inner }: LadderPlaces): SideSizes {
+/**
+ * The sizes of the side network of a model.
+ *
+ * @throws where its width cannot be divided by the heads that were asked for
+ */
+export function sideSizes({ reductionFactor, sideHeads }: LstConfig, { width, heads, inner }: LadderPlaces): SideSizes {
   const side = Math.max(1, Math.floor(width / reductionFactor))
+  if (sideHeads !== null && side % sideHeads) {
+    throw new Error(
+      `LST: the side network has a width of ${side} (${width} / ${reductionFactor}), which cannot be divided by sideHeads ${sideHeads}; take a divisor`,
+    )
+  }
   return {
     model: width,
     side,
-    heads: greatestDivisor(side, heads),
+    heads: sideHeads ?? greatestDivisor(side, heads),
     inner: Math.max(1, Math.floor(inner / reductionFactor)),
   }
 }

@@ -1,5 +1,6 @@
 /** @file Unions of AdapterHub's methods: registration. */
 import type { Module, Parameter } from '../../../nn/index.ts'
+import { averagedConfig, averageParameters } from '../../adapterhub/average.ts'
 import { ADAPTERHUB } from '../../adapterhub/format.ts'
 import { type Entered, registerPeftMethod } from '../../method.ts'
 import { AdapterHubLoraConfig } from '../adapterhub-lora/index.ts'
@@ -41,7 +42,7 @@ registerPeftMethod<UnionConfig>({
   can: {
     merge: false,
     mixedBatch: 'each',
-    weightedSum: false,
+    weightedSum: true,
     convertToLora: false,
     noOpAtInit: false,
     several: true,
@@ -106,6 +107,8 @@ registerPeftMethod<UnionConfig>({
     }
     return { inputs, leave: output => leaves.reduce((result, leave) => leave(result), output) }
   },
+  combinedConfig: context => averagedConfig(context),
+  combine: context => averageParameters(context),
   beforeLoad: (context, shapes) => {
     for (const part of partsOf(context.config)) part.method.beforeLoad?.(contextOf(context, part), shapes)
   },
