@@ -1,11 +1,19 @@
 /**
- * @file Measures batches whose rows use different adapters, loading many and switching: `node bench/mixed.mjs --model DIR`.
- * Prints one line of JSON.
+ * @file Measures batches whose rows use different adapters, loading many and switching: `node bench/mixed.mjs --model DIR`;
+ * without a model, BERT-base's shape with random weights. Prints one line of JSON.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AutoModelForSequenceClassification, compile, getPeftModel, LoraConfig, PeftModel, tensorData } from 'peft-ts'
+import {
+  AutoConfig,
+  AutoModelForSequenceClassification,
+  compile,
+  getPeftModel,
+  LoraConfig,
+  PeftModel,
+  tensorData,
+} from 'peft-ts'
 import { peakMemory, readOptions } from './lib/measure.mjs'
 import { SHAPES } from './lib/shapes.mjs'
 import { median } from './lib/statistics.mjs'
@@ -15,10 +23,13 @@ const { batch, seq, load, runs } = options
 const COUNTS = [1, 8, 32]
 const SWITCHES = 10
 
-const { targetModules } = SHAPES['bert-base']
+const { targetModules, config } = SHAPES['bert-base']
 const folder = await mkdtemp(join(tmpdir(), 'peft-ts-bench-'))
 try {
-  const base = await AutoModelForSequenceClassification.fromPretrained(options.model, { onWarning: () => {} })
+  const base = options.model
+    ? await AutoModelForSequenceClassification.fromPretrained(options.model, { onWarning: () => {} })
+    : AutoModelForSequenceClassification.fromConfig(AutoConfig.fromJSON(config))
+  if (!options.model) base.initialize(0)
   await getPeftModel(base, new LoraConfig({ r: 8, targetModules, initLoraWeights: false })).savePretrained(folder)
   const peft = new PeftModel(base)
   const loads = []
@@ -75,8 +86,9 @@ async function switching(peft) {
   const runOnly = []
   await run(one)
   for (let i = 0; i < SWITCHES; i++) {
+    const started = performance.now()
     peft.setAdapter(`a${i + 2}`)
-    first.push(startOf(() => run(one)))
+    first.push((performance.now() - started) / 1000 + startOf(() => run(one)))
     await Promise.resolve()
   }
   for (let i = 0; i < SWITCHES; i++) {

@@ -2,6 +2,7 @@
 import { type AnyPeftConfig, getPeftConfig, type TaskType } from '../peft/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { UsageError } from './exit.ts'
+import { namedMethods } from './methods.ts'
 
 /** Options that are lists of names or numbers; a single plain word stands for a list of one. */
 const LISTS = ['target_modules', 'exclude_modules', 'modules_to_save', 'layers_to_transform', 'layers_pattern']
@@ -52,14 +53,14 @@ function jsonOrText(text: string): unknown {
  */
 export function methodConfig(method: string, taskType: TaskType | null, pairs: readonly string[]): AnyPeftConfig {
   const given = parseAssignments(pairs)
-  const peft_type = method.toUpperCase()
-  const known = Object.keys(getPeftConfig({ peft_type }).toJSON()).filter(key => !OWN.includes(key))
+  const { peftType: peft_type, options } = namedMethods().get(method)!
+  const known = Object.keys(options).filter(key => !OWN.includes(key))
   for (const key of Object.keys(given)) {
     if (known.includes(key)) continue
     throw new UsageError(`--set ${key}: the method "${method}" has no such option.${didYouMean(key, known)}`)
   }
   try {
-    return getPeftConfig({ peft_type, task_type: taskType, ...given }, '--set')
+    return getPeftConfig({ peft_type, task_type: taskType, ...options, ...given }, '--set')
   } catch (cause) {
     throw new UsageError(`--set: ${snakeCaseOptions((cause as Error).message)}`, { cause })
   }

@@ -6,13 +6,13 @@ import {
   getPeftModel,
   type ParameterCounts,
   PeftModel,
-  peftTypes,
   TaskType,
 } from '../peft/index.ts'
 import { setTrainable, trainHead } from '../training/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { methodConfig } from './assignments.ts'
 import { UsageError } from './exit.ts'
+import { namedMethods } from './methods.ts'
 
 /** Methods that change the model's own parameters instead of adding some. */
 const WHOLE = ['full', 'head']
@@ -27,15 +27,13 @@ export function isWhole(method: string): boolean {
 
 /** The values of `--method`. */
 export function methodNames(): string[] {
-  return [...peftTypes().map(type => type.toLowerCase()), ...WHOLE]
+  return [...namedMethods().keys(), ...WHOLE]
 }
 
 /** The learning rate where none is given. */
 export function defaultLearningRate(method: string): number {
-  const type = method.toUpperCase()
-  return (
-    LEARNING_RATES[method] ?? (peftTypes().includes(type) ? getPeftMethod(type).about.recommended.learningRate : 2e-4)
-  )
+  const type = namedMethods().get(method)?.peftType
+  return LEARNING_RATES[method] ?? (type ? getPeftMethod(type).about.recommended.learningRate : 2e-4)
 }
 
 /** Throws for a method that does not exist, and for options that it does not have. */

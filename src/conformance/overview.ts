@@ -104,12 +104,14 @@ export function methodsDocument(): string {
   const sections = methods.map(({ about, peftType }) => {
     const { learningRate, options } = about.recommended
     const set = options && Object.keys(options).length ? ` with \`${JSON.stringify(options)}\`` : ''
+    const presets = Object.entries(about.presets ?? {}).map(([name, preset]) => `\`${name}\` ${preset.title}`)
+    const published = presets.length ? `\nBy their own names on the command line: ${presets.join('; ')}.\n` : ''
     return `## ${peftType}
 
 ${about.title}, ${about.paper}. Trains ${about.parameters}. A learning rate to begin with: ${learningRate}${set}.
 
     ${about.formula}
-`
+${published}`
   })
   return `# Methods
 

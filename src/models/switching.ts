@@ -62,7 +62,8 @@ export class VariantTraces<T> {
     const { limit, isCurrent } = this.#handling
     const key = `${variantOf(module)} ${form}`
     const known = this.#traces.get(key)
-    const trace = known !== undefined && isCurrent(known) ? known : (this.#takeOver(module, form) ?? this.#make(module, form, make))
+    const trace =
+      known !== undefined && isCurrent(known) ? known : (this.#takeOver(module, form) ?? this.#make(module, form, make))
     touch(this.#traces, key, trace, limit)
     return trace
   }

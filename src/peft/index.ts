@@ -48,6 +48,7 @@ export {
   type MethodFamily,
   type ModelFacts,
   type PeftMethod,
+  type Preset,
   PeftType,
   type Prelude,
   type PreparationTools,

@@ -133,6 +133,13 @@ export interface TargetOptions {
 /** The five families of the survey arXiv 2312.12148. */
 export type MethodFamily = 'additive' | 'partial' | 'reparameterized' | 'hybrid' | 'unified'
 
+/** A published method that is another one with certain options. */
+export interface Preset<C extends PeftConfig = PeftConfig> {
+  /** Its name in prose, with its paper. */
+  title: string
+  create(): C
+}
+
 /** What documentation, comparison and the conformance battery say and ask of a method. */
 export interface MethodAbout<C extends PeftConfig = PeftConfig> {
   /** Its name in prose: `LoRA`. */
@@ -155,6 +162,8 @@ export interface MethodAbout<C extends PeftConfig = PeftConfig> {
   recommended: { learningRate: number; options?: Record<string, unknown> }
   /** The case of the reference results that checks it, where there is one. */
   oracle?: string
+  /** Published methods that are this one with certain options, by the names they have on the command line. */
+  presets?: Readonly<Record<string, Preset<C>>>
 }
 
 /** What a method can do. The core and the conformance battery ask; nothing asks which method it is. */

@@ -10,6 +10,7 @@ import {
 } from '../models/generator.ts'
 import type { ModelInputs, ModelOutput } from '../models/index.ts'
 import { PreTrainedModel } from '../models/index.ts'
+import type { Interchangeable } from '../models/switching.ts'
 import { joinKeyValues, KeyValueCache, type KeyValues, Module, type Parameter } from '../nn/index.ts'
 import type { TensorData } from '../runtime/index.ts'
 import { didYouMean } from '../util/nearest.ts'

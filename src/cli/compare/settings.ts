@@ -1,8 +1,9 @@
 /** @file What one method is trained with in a comparison. */
-import { getPeftMethod, peftTypes } from '../../peft/index.ts'
+import { getPeftMethod } from '../../peft/index.ts'
 import { parseAssignments } from '../assignments.ts'
 import { UsageError } from '../exit.ts'
-import { checkMethod, defaultLearningRate, isWhole, methodNames } from '../tuning.ts'
+import { namedMethods } from '../methods.ts'
+import { checkMethod, defaultLearningRate, methodNames } from '../tuning.ts'
 
 /** One method with its options. */
 export interface MethodSettings {
@@ -70,8 +71,9 @@ function learningRateOf(method: string, given: string | undefined): number {
 
 /** What the method recommends, apart from what the user has said. */
 function recommendedSet(method: string, own: readonly string[]): string[] {
-  if (isWhole(method) || !peftTypes().includes(method.toUpperCase())) return []
-  const { options = {} } = getPeftMethod(method.toUpperCase()).about.recommended
+  const named = namedMethods().get(method)
+  if (!named || named.isPreset) return []
+  const { options = {} } = getPeftMethod(named.peftType).about.recommended
   const said = Object.keys(parseAssignments(own))
   const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
   return Object.entries(options)

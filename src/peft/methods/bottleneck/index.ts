@@ -5,6 +5,14 @@ import { registerPeftMethod } from '../../method.ts'
 import { BnConfig } from './config.ts'
 import { countBottleneck } from './count.ts'
 import './hub.ts'
+import {
+  CompacterConfig,
+  CompacterPlusPlusConfig,
+  DoubleSeqBnConfig,
+  ParBnConfig,
+  ScaledParBnConfig,
+  SeqBnConfig,
+} from './named-configs.ts'
 import { choosePlaces } from './places.ts'
 import { createShared, enterEmbedded, wrapPlace } from './wrap.ts'
 
@@ -20,6 +28,14 @@ registerPeftMethod<BnConfig>({
     example: options => new BnConfig({ originalLnBefore: true, reductionFactor: 4, ...options }),
     recommended: { learningRate: 1e-3 },
     oracle: 'adapterhub/seq_bn-bert',
+    presets: {
+      houlsby: { title: 'Houlsby adapters (arXiv 1902.00751)', create: () => new DoubleSeqBnConfig() },
+      pfeiffer: { title: 'Pfeiffer adapters (arXiv 2005.00247)', create: () => new SeqBnConfig() },
+      parallel: { title: 'Parallel adapters (arXiv 2110.04366)', create: () => new ParBnConfig() },
+      scaled_parallel: { title: 'Scaled parallel adapters (arXiv 2110.04366)', create: () => new ScaledParBnConfig() },
+      compacter: { title: 'Compacter (arXiv 2106.04647)', create: () => new CompacterConfig() },
+      'compacter++': { title: 'Compacter++ (arXiv 2106.04647)', create: () => new CompacterPlusPlusConfig() },
+    },
   },
   can: {
     merge: false,

@@ -33,6 +33,10 @@ registerPeftMethod<ChildTuningConfig>({
     },
     example: options => new ChildTuningConfig({ reserveP: 0.2, ...options }),
     recommended: { learningRate: 1e-4 },
+    presets: {
+      child_tuning_d: { title: 'Child-Tuning D', create: () => new ChildTuningConfig({ variant: 'D' }) },
+      child_tuning_f: { title: 'Child-Tuning F', create: () => new ChildTuningConfig({ variant: 'F' }) },
+    },
   },
   can: {
     merge: true,

@@ -91,6 +91,12 @@ registerPeftMethod<LoraConfig>({
     count: countParameters,
     example: options => new LoraConfig({ r: 4, loraAlpha: 8, ...options }),
     recommended: { learningRate: 2e-4 },
+    presets: {
+      dora: { title: 'DoRA (arXiv 2402.09353)', create: () => new LoraConfig({ useDora: true }) },
+      rslora: { title: 'rsLoRA (arXiv 2312.03732)', create: () => new LoraConfig({ useRslora: true }) },
+      pissa: { title: 'PiSSA (arXiv 2404.02948)', create: () => new LoraConfig({ initLoraWeights: 'pissa' }) },
+      olora: { title: 'OLoRA (arXiv 2406.01775)', create: () => new LoraConfig({ initLoraWeights: 'olora' }) },
+    },
     oracle: 'adapters/lora-llama',
   },
   can: {

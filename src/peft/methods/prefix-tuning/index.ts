@@ -24,6 +24,12 @@ registerPeftMethod<PrefixTuningConfig>({
     count: prefixSize,
     example: options => new PrefixTuningConfig({ numVirtualTokens: 4, ...options }),
     recommended: { learningRate: 1e-2, options: { numVirtualTokens: 20 } },
+    presets: {
+      p_tuning_v2: {
+        title: 'P-tuning v2 (arXiv 2110.07602)',
+        create: () => PrefixTuningConfig.pTuningV2({ numVirtualTokens: 20 }),
+      },
+    },
     oracle: 'adapters/prefix-tuning',
   },
   can: {

@@ -8,6 +8,7 @@ import { AdapterHubPrefixConfig } from '../adapterhub-prefix/index.ts'
 import { SeqBnConfig } from '../bottleneck/index.ts'
 import { UnionConfig } from './config.ts'
 import './hub.ts'
+import { MAMConfig, UniPELTConfig } from './named-configs.ts'
 import { contextOf, type Part, partsByPath, partsOf, targetsOf } from './parts.ts'
 
 /** The part that works on each module, by the configuration of one adapter. */
@@ -38,6 +39,10 @@ registerPeftMethod<UnionConfig>({
       }),
     recommended: { learningRate: 1e-3 },
     oracle: 'adapterhub/unipelt-bert',
+    presets: {
+      mam: { title: 'MAM adapter (arXiv 2110.04366)', create: () => new MAMConfig() },
+      unipelt: { title: 'UniPELT (arXiv 2110.07577)', create: () => new UniPELTConfig() },
+    },
   },
   can: {
     merge: false,
