@@ -123,7 +123,15 @@ export function trainingLabels(
   config: PretrainedConfig,
 ): string[] {
   if (given) return [...given]
-  const found = within(path, () => discoverLabels(rows, labelColumn))
+  return chooseLabels(
+    { path, rows },
+    within(path, () => discoverLabels(rows, labelColumn)),
+    config,
+  )
+}
+
+/** The checkpoint's own classes where they cover those that a file has, else the file's. */
+export function chooseLabels({ path, rows }: DataFile, found: string[], config: PretrainedConfig): string[] {
   const own = Object.values(config.id2label)
   if (!isNumbered(own) && found.every(label => own.includes(label))) return own
   if (found.length >= 2) return found
@@ -141,6 +149,15 @@ function isNumbered(names: readonly string[]): boolean {
 /** How a file spells the classes of a trained model: by their names, or by their numbers. */
 export function spelledLabels({ path, rows }: DataFile, labelColumn: string, names: readonly string[]): string[] {
   const found = within(path, () => discoverLabels(rows, labelColumn))
+  return spelledNames({ path }, found, names)
+}
+
+/** The classes of a trained model as `found`, those of a file, spell them. */
+export function spelledNames(
+  { path }: Pick<DataFile, 'path'>,
+  found: readonly string[],
+  names: readonly string[],
+): string[] {
   if (found.every(label => names.includes(label))) return [...names]
   const numbers = names.map((_, i) => String(i))
   const namesAreNumbers = names.some(name => /^-?\d+$/.test(name))
@@ -189,7 +206,8 @@ export function tokenizeText(
   return tokenized
 }
 
-function reportTokenized(
+/** Tells what was done to get a file's tokens. Throws when none are left. */
+export function reportTokenized(
   path: string,
   { features, tooLong, maxLength, notes }: TokenizedDataset,
   overlong: string | undefined,

@@ -55,8 +55,16 @@ export async function locate(idOrPath: string, output: Output): Promise<string> 
   }
 }
 
-/** Finds a model and its adapter, and reads their configurations. No weights are read. */
-export async function locateModel(options: ModelOptions, output: Output): Promise<LocatedModel> {
+/**
+ * Finds a model and its adapter, and reads their configurations. No weights are read.
+ *
+ * @param otherwise the task where neither the options nor the files tell it; by default that is an error
+ */
+export async function locateModel(
+  options: ModelOptions,
+  output: Output,
+  otherwise?: TrainableTask,
+): Promise<LocatedModel> {
   const { model: name, adapter: adapterName } = options
   const folder = await locate(name, output)
   refuseAdapterAsModel(name, folder)
@@ -65,7 +73,7 @@ export async function locateModel(options: ModelOptions, output: Output): Promis
   const record = await readRecord(adapterFolder ?? folder)
   const peftTask = adapterFolder && (await loadPeftConfig(adapterFolder)).taskType
   const task = requireTask(
-    [options.task && taskTypeOf(options.task), record?.task, peftTask, taskOfArchitecture(config)],
+    [options.task && taskTypeOf(options.task), record?.task, peftTask, taskOfArchitecture(config), otherwise],
     adapterName ?? name,
   )
   return { name, folder, adapterName, adapterFolder, config, task, record }

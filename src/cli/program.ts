@@ -17,7 +17,7 @@ import {
   withTraining,
 } from './options.ts'
 import type { Output } from './output.ts'
-import { DESCRIBED_TASKS } from './task-names.ts'
+import { COMPARED_TASKS, DESCRIBED_TASKS } from './task-names.ts'
 
 const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
 
@@ -104,7 +104,7 @@ export function createProgram({ output, signal }: Context): Command {
     .command('compare')
     .description('train every method on one task and compare them; without --model, the embedded model')
   compare.option('--model <model>', 'a model folder or hub id').option('--data <file>', 'training data')
-  withTask(compare, { required: false })
+  withTask(compare, { required: false, tasks: COMPARED_TASKS })
   compare
     .option('--methods <a,b,…>', 'the methods to compare; by default all', names)
     .option('--rate <method=rate>', "a method's learning rate; may be repeated", collect, [])

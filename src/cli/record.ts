@@ -8,7 +8,7 @@ import { writeFileAtomic } from '../util/files.ts'
 export const RECORD_FILE = 'peft_ts.json'
 
 const schema = z.object({
-  task: z.enum(['SEQ_CLS', 'CAUSAL_LM']),
+  task: z.enum(['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM', 'TOKEN_CLS', 'QUESTION_ANS']),
   base_model: z.string(),
   method: z.string(),
   labels: z.array(z.string()).nullable(),

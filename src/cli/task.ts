@@ -19,7 +19,7 @@ import { type DescribedTaskOption, TASKS, type TaskOption } from './task-names.t
 export type { DescribedTaskOption, TaskOption } from './task-names.ts'
 
 /** The tasks that can be trained and evaluated, by PEFT's names. */
-export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM'
+export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM' | 'TOKEN_CLS' | 'QUESTION_ANS'
 
 /** What opens models for a task. */
 export const AUTO_CLASSES: Readonly<Record<ModelTask, AutoModelClass>> = {
@@ -35,12 +35,12 @@ export const AUTO_CLASSES: Readonly<Record<ModelTask, AutoModelClass>> = {
 
 /** PEFT's name of a task of the command line. */
 export function taskTypeOf(option: TaskOption): TrainableTask {
-  return option === 'seq_cls' ? 'SEQ_CLS' : 'CAUSAL_LM'
+  return option.toUpperCase() as TrainableTask
 }
 
 /** The name on the command line of a task. */
 export function taskOptionOf(task: TrainableTask): TaskOption {
-  return task === 'SEQ_CLS' ? 'seq_cls' : 'causal_lm'
+  return task.toLowerCase() as TaskOption
 }
 
 /** PEFT's name of a task that a model can be described for. */
@@ -53,9 +53,25 @@ export function taskOfArchitecture({ architectures }: PretrainedConfig): ModelTa
   return architectures.map(taskOfClass).find(task => task !== undefined)
 }
 
+/** Whether a task can be trained and evaluated. */
+export function isTrainable(task: string | null | undefined): task is TrainableTask {
+  return TASKS.some(option => option === task?.toLowerCase())
+}
+
+/** Whether what a task predicts are classes with names. */
+export function hasLabels(task: TrainableTask): boolean {
+  return task === 'SEQ_CLS' || task === 'TOKEN_CLS'
+}
+
 /** The first task that is known. Throws where none is, with the way out. */
 export function requireTask(candidates: readonly (string | null | undefined)[], what: string): TrainableTask {
-  const found = candidates.find(task => task === 'SEQ_CLS' || task === 'CAUSAL_LM')
-  if (found) return found as TrainableTask
-  throw new UsageError(`What ${what} is for is not written in its files; say it with --task ${TASKS.join(' or ')}`)
+  const found = candidates.find(isTrainable)
+  if (found) return found
+  throw new UsageError(`What ${what} is for is not written in its files; say it with --task ${TASKS.join(', ')}`)
+}
+
+/** The command that uses a model, with its options for the model. */
+export function useCommand(task: TrainableTask, model: string): string {
+  if (task === 'QUESTION_ANS') return `peft predict ${model} --data questions.jsonl`
+  return hasLabels(task) ? `peft predict ${model} --text "..."` : `peft generate ${model} --prompt "..."`
 }

@@ -1,5 +1,5 @@
 /** @file The data of a training: files read, the evaluation part split off, classes found, texts tokenised. */
-import type { Tokenizer } from '../data/index.ts'
+import type { TokenizedDataset, Tokenizer } from '../data/index.ts'
 import {
   classificationColumns,
   columnRoles,
@@ -18,6 +18,7 @@ import { formatCount } from './format.ts'
 import type { LocatedModel } from './model.ts'
 import type { Output } from './output.ts'
 import type { TrainingRecord } from './record.ts'
+import { describeRows, isRowTask, tokenizeRows, trainingTags } from './task-data.ts'
 
 /** The options that say which data is trained and evaluated on. */
 export interface TrainingDataOptions extends DataOptions {
@@ -30,7 +31,7 @@ export interface TrainingDataOptions extends DataOptions {
 
 /** Tokenised data, and how it was read. */
 export interface TrainingData {
-  train: ReturnType<typeof tokenizeLabelled> | ReturnType<typeof tokenizeText>
+  train: TokenizedDataset
   evaluation: TrainingData['train'] | undefined
   record: Pick<TrainingRecord, 'columns' | 'format' | 'labels' | 'max_length'>
 }
@@ -55,7 +56,7 @@ export async function readFiles(options: TrainingDataOptions, { task }: LocatedM
   return { train: { path: all.path, rows }, evaluation: { path: `${all.path} (held out)`, rows: held } }
 }
 
-/** The classes of a classifier; undefined for a language model. */
+/** The classes of a classifier of texts or words; undefined for other models. */
 export function labelsOf(
   options: TrainingDataOptions,
   { task, config }: LocatedModel,
@@ -64,7 +65,8 @@ export function labelsOf(
   if (task === 'SEQ_CLS') {
     return trainingLabels(file, classificationColumns(file, options).labelColumn, options.labels, config)
   }
-  if (options.labels) throw new UsageError('--labels belongs to --task seq_cls')
+  if (task === 'TOKEN_CLS') return trainingTags(file, options, options.labels, config)
+  if (options.labels) throw new UsageError('--labels belongs to --task seq_cls and token_cls')
   return undefined
 }
 
@@ -98,6 +100,15 @@ export function tokenizeFiles(
         ),
       record: { columns: columnRoles(columns), format: null, labels: [...labels!], max_length },
     }
+  }
+  if (isRowTask(task)) {
+    const how = { columns: options.columns, overlong, maxLength, labels }
+    const tokens = tokenizeRows(task, files.train, tokenizer, how, output)
+    output.note(`data: ${describeRows(tokens, labels)}; ${sizes}`)
+    const evaluation =
+      held && tokenizeRows(task, held, tokenizer, { ...how, columns: tokens.columns, maxLength }, output)
+    const record = { columns: tokens.columns, format: null, labels: labels ? [...labels] : null, max_length }
+    return { train: tokens, evaluation, record }
   }
   const how = { maxLength, overlong, columns: options.columns, format: options.format }
   const tokens = tokenizeText(files.train, tokenizer, how, output)

@@ -20,11 +20,6 @@ const WHOLE = ['full', 'head']
 /** Learning rates where every weight, or a new head alone, is trained; a method knows its own. */
 const LEARNING_RATES: Readonly<Record<string, number>> = { full: 5e-5, head: 1e-3 }
 
-/** Whether `--method` trains the model's own parameters instead of an adapter. */
-export function isWhole(method: string): boolean {
-  return WHOLE.includes(method)
-}
-
 /** The values of `--method`. */
 export function methodNames(): string[] {
   return [...namedMethods().keys(), ...WHOLE]

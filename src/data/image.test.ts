@@ -12,7 +12,7 @@ const image: RgbImage = {
   }),
 }
 
-/** Made with Pillow 12: this image as 2 x 3 pixels, and 12 bytes of it as 9 x 8. */
+/** Made with Pillow 13: this image as 2 x 3 pixels, and 12 bytes of it as 9 x 8. */
 const PILLOW: Record<keyof typeof RESAMPLING, { smaller: number[]; larger: number[] }> = {
   lanczos: {
     smaller: [86, 145, 148, 175, 113, 148, 139, 146, 149, 157, 151, 117, 145, 136, 148, 123, 167, 166],

@@ -9,7 +9,7 @@ import {
   type RunOptions,
   type TensorData,
 } from '../runtime/index.ts'
-import { FedParameters } from './fed-parameters.ts'
+import { FedParameters, type ParameterSnapshot } from './fed-parameters.ts'
 import { signatureOf } from './signature.ts'
 import { isSwitchable, touch, VariantTraces } from './switching.ts'
 
@@ -63,6 +63,12 @@ interface Trace {
   fed: FedParameters
 }
 
+/** What was compiled, with what it was fed last. */
+interface Compiled {
+  executable: Promise<Executable>
+  fed?: ParameterSnapshot
+}
+
 /** A traced function: compiled once for each form of its inputs and each form of the computation. */
 export class TracedFunction {
   readonly vector: ParameterVector
@@ -75,7 +81,7 @@ export class TracedFunction {
     withOthers: (trace, own, others) => this.#withOthers(trace, own, others),
   })
   /** By the signature of the trace; those used last at the end. */
-  readonly #compiled = new Map<string, Promise<Executable>>()
+  readonly #compiled = new Map<string, Compiled>()
 
   constructor(vector: ParameterVector, build: Build, options: TracedOptions) {
     this.vector = vector
@@ -89,10 +95,11 @@ export class TracedFunction {
     options: RunOptions = {},
   ): Promise<Record<string, TensorData>> {
     options.signal?.throwIfAborted()
-    const { executable, fed } = this.#prepare(batch)
-    const values = fed.snapshot()
-    const ready = await executable
-    const feeds = { ...batch, [VALUES]: await values.read(), [VECTOR]: this.#vectorData() }
+    const { compiled, fed } = this.#prepare(batch)
+    const values = fed.snapshot(compiled.fed)
+    compiled.fed = values
+    const ready = await compiled.executable
+    const feeds = { ...batch, ...(await values.feeds()), [VECTOR]: this.#vectorData() }
     return ready.run(feeds, options)
   }
 

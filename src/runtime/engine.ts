@@ -123,7 +123,11 @@ function bindDims(input: Input, feed: TensorData | undefined, dims: Record<strin
 }
 
 /** Checks a feed's lengths, and returns it with nothing but what an engine reads. */
-function checkFeed(input: Input, { dtype, dims: lengths, data }: TensorData, dims: Record<string, number>): TensorData {
+function checkFeed(
+  input: Input,
+  { dtype, dims: lengths, data, isConstant }: TensorData,
+  dims: Record<string, number>,
+): TensorData {
   input.shape.forEach((dim, i) => {
     // Where nothing says what its names are, a sum or product counts as a name of its own.
     const isOpen = dimNames(dim).some(name => dims[name] === undefined)
@@ -134,7 +138,7 @@ function checkFeed(input: Input, { dtype, dims: lengths, data }: TensorData, dim
       `The input "${input.name}" must be ${expected} with ${dim} = ${value}, got ${dtype}${formatShape(lengths)}`,
     )
   })
-  return { dtype, dims: lengths, data }
+  return { dtype, dims: lengths, data, ...(isConstant && { isConstant }) }
 }
 
 /** Compiles graphs on a backend. */

@@ -19,6 +19,11 @@ export interface TensorData<A extends TensorArray = TensorArray> {
   dtype: DType
   dims: readonly number[]
   data: A
+  /**
+   * Says that `data` is never written again: an engine may keep a copy, and take the same array as that copy when it
+   * comes again for the same input.
+   */
+  isConstant?: boolean
 }
 
 const ARRAYS = {

@@ -1,5 +1,5 @@
 /** @file `peft evaluate`. */
-import type { Tokenizer } from '../../data/index.ts'
+import type { TokenizedDataset, Tokenizer } from '../../data/index.ts'
 import { Trainer } from '../../training/index.ts'
 import {
   classificationColumns,
@@ -18,7 +18,8 @@ import { formatCount, formatMetric } from '../format.ts'
 import { peakMemoryBytes } from '../memory.ts'
 import { classNamesOf, type LocatedModel, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
-import { taskOptionOf } from '../task.ts'
+import { hasLabels, taskOptionOf } from '../task.ts'
+import { describeRows, isRowTask, spelledTags, tokenizeRows } from '../task-data.ts'
 
 /** Options of commands that run a model over data. */
 export interface RunModelOptions extends ModelOptions, DataOptions {
@@ -39,13 +40,11 @@ export async function evaluate(options: EvaluateOptions, output: Output, signal?
   const started = performance.now()
   const located = await locateModel(options, output)
   const { task } = located
-  if (task === 'CAUSAL_LM' && options.labels) throw new UsageError('--labels belongs to --task seq_cls')
-  const labels = task === 'SEQ_CLS' ? await classNamesOf(located, options.labels) : undefined
+  if (!hasLabels(task) && options.labels) throw new UsageError('--labels belongs to --task seq_cls and token_cls')
+  const labels = hasLabels(task) ? await classNamesOf(located, options.labels) : undefined
   const file = await readRows(options.data, options)
   const tokenizer = await openTokenizer(located)
-  const tokens = labels
-    ? labelledTokens(file, labels, located, tokenizer, options, output)
-    : textTokens(file, located, tokenizer, options, output)
+  const tokens = readTokens(file, labels, located, tokenizer, options, output)
   const model = await openModel(located, { labels, seed: options.seed }, output)
   const { batchSize, mode, threads, seed } = options
   const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, mode, threads, seed } })
@@ -66,6 +65,29 @@ export async function evaluate(options: EvaluateOptions, output: Output, signal?
       ...Object.entries(metrics).map(([name, value]) => `${name.replace(/^eval_/, '')} ${formatMetric(value)}`),
     ],
   )
+}
+
+function readTokens(
+  file: DataFile,
+  names: readonly string[] | undefined,
+  located: LocatedModel,
+  tokenizer: Tokenizer,
+  options: EvaluateOptions,
+  output: Output,
+): TokenizedDataset {
+  const { task, record, config } = located
+  if (!isRowTask(task)) {
+    return names
+      ? labelledTokens(file, names, located, tokenizer, options, output)
+      : textTokens(file, located, tokenizer, options, output)
+  }
+  const maxLength = longestInput(options.maxLength ?? record?.max_length ?? undefined, tokenizer, config)
+  const labels = names && spelledTags(file, options.columns, names)
+  const { columns, overlong } = options
+  const how = { columns, overlong, maxLength, recorded: record?.columns, labels }
+  const tokens = tokenizeRows(task, file, tokenizer, how, output)
+  output.note(`data: ${describeRows(tokens, labels)}`)
+  return tokens
 }
 
 function labelledTokens(

@@ -25,9 +25,12 @@ export async function generateText(options: GenerateTextOptions, output: Output,
   const { temperature, topK, topP, maxNewTokens, seed, mode, threads } = options
   const samples = temperature !== undefined || topK !== undefined || topP !== undefined
   if (options.system !== undefined && !options.chat) throw new UsageError('--system belongs to --chat')
-  const located = await locateModel({ ...options, task: 'causal_lm' }, output)
+  const found = await locateModel(options, output, 'CAUSAL_LM')
+  const isSeq2Seq = found.task === 'SEQ_2_SEQ_LM'
+  const located = isSeq2Seq ? found : { ...found, task: 'CAUSAL_LM' as const }
+  if (isSeq2Seq && options.chat) throw new UsageError('--chat is for decoders; this model has an encoder too')
   const tokenizer = await openTokenizer(located)
-  const prompt = promptTokens(options, tokenizer)
+  const prompt = isSeq2Seq ? tokenizer.encode(options.prompt).inputIds : promptTokens(options, tokenizer)
   const model = await openModel(located, { seed }, output)
   signal?.throwIfAborted()
 

@@ -1,5 +1,6 @@
 /** @file `peft merge`. */
 import { IGNORE_INDEX } from '../../data/index.ts'
+import { concat } from '../../graph/index.ts'
 import { compile } from '../../models/function.ts'
 import type { PreTrainedModel, TextConfig } from '../../models/index.ts'
 import { type MergedParameter, PeftModel } from '../../peft/index.ts'
@@ -10,6 +11,7 @@ import { formatBytes, formatCount, shellQuote } from '../format.ts'
 import { classNamesOf, hasTokenizer, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
 import { saveAll, weightBytes } from '../saving.ts'
+import { hasLabels, useCommand } from '../task.ts'
 import type { TunedModel } from '../tuning.ts'
 
 /** The options of `peft merge`. */
@@ -28,7 +30,7 @@ const PROBE_LENGTH = 12
 /** Writes a whole model whose weights contain the adapter, after checking that it computes the same. */
 export async function merge(options: MergeOptions, output: Output, signal?: AbortSignal): Promise<void> {
   const located = await locateModel(options, output)
-  const labels = located.task === 'SEQ_CLS' ? await classNamesOf(located, options.labels) : undefined
+  const labels = hasLabels(located.task) ? await classNamesOf(located, options.labels) : undefined
   const model = await openModel(located, { labels }, output)
   if (!(model instanceof PeftModel)) throw new Error('There is no adapter to merge')
   const folder = await OutputFolder.claim(options.output, { overwrite: options.overwrite, model })
@@ -55,7 +57,7 @@ export async function merge(options: MergeOptions, output: Output, signal?: Abor
   await saveAll(folder, { model: merged, tokenizer, record: located.record, settingsFrom: located.folder })
 
   const bytes = await weightBytes(folder.path)
-  const next = `peft ${located.task === 'SEQ_CLS' ? 'predict' : 'generate'} --model ${shellQuote(options.output)} ${located.task === 'SEQ_CLS' ? '--text' : '--prompt'} "..."`
+  const next = useCommand(located.task, `--model ${shellQuote(options.output)}`)
   output.result(
     {
       command: 'merge',
@@ -104,13 +106,17 @@ async function scoresOf(model: TunedModel): Promise<Float32Array> {
   await using scores = await compile(
     model,
     (_, inputs) => {
-      const result = model.forward(inputs)
-      return { scores: (result.logits ?? result.last_hidden_state)! }
+      const { logits, start_logits, end_logits, last_hidden_state } = model.forward(inputs)
+      return {
+        scores: logits ?? (start_logits && end_logits ? concat([start_logits, end_logits], 1) : last_hidden_state!),
+      }
     },
     { inputs: model.inputSpecs(), mode: 'small' },
   )
+  const specs = model.inputSpecs()
   const result = await scores({
     input_ids: tensorData('int64', ids),
+    ...(specs.decoder_input_ids && { decoder_input_ids: tensorData('int64', ids) }),
     attention_mask: tensorData(
       'int64',
       ids.map(row => row.map(() => 1)),

@@ -16,7 +16,7 @@ import { peakMemoryBytes } from '../memory.ts'
 import { type LocatedModel, locateModel, type ModelOptions, openBaseModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
 import { saveAll, weightBytes } from '../saving.ts'
-import { taskOptionOf } from '../task.ts'
+import { taskOptionOf, useCommand } from '../task.ts'
 import { labelsOf, readFiles, type TrainingData, type TrainingDataOptions, tokenizeFiles } from '../training-data.ts'
 import { showTraining } from '../training-progress.ts'
 import { checkMethod, countParameters, defaultLearningRate, type TunedModel, trainableLine, tune } from '../tuning.ts'
@@ -251,7 +251,7 @@ function nextCommands(options: TrainOptions, { name, task }: LocatedModel, isAda
   const data = shellQuote(options.evalData ?? options.data)
   return [
     `peft evaluate ${model} --data ${data}`,
-    task === 'SEQ_CLS' ? `peft predict ${model} --text "..."` : `peft generate ${model} --prompt "..."`,
+    useCommand(task, model),
     ...(isAdapter ? [`peft merge ${model} --output ${shellQuote(`${options.output}-merged`)}`] : []),
   ]
 }

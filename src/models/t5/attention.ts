@@ -58,6 +58,11 @@ export class T5Attention extends AttentionModule {
     })
     if (this.role === 'cross') return crossAttention(query, project, context, options)
     const { relativeBias, prefixes = [] } = context
+    if (prefixes.some(({ mask }) => mask)) {
+      throw new Error(
+        'T5 counts distances from the front of a prefix, so that the rows of a batch cannot have prefixes of different lengths; give them one prefixLength, or name the adapter of each row (adapter_indices)',
+      )
+    }
     if (relativeBias && this.relative_attention_bias) relativeBias.table = this.relative_attention_bias
     const bias = relativeBias?.behind(addDims(...prefixes.map(prefix => prefix.key.shape[2])))
     const { key, value } = project(hidden)

@@ -61,12 +61,7 @@ describe('linear averages', () => {
     const before = peft.getNbTrainableParameters().trainable
     peft.setAdapter('mean')
     expect(peft.getNbTrainableParameters().trainable).toBe(before)
-    expect(
-      peft
-        .stateDict('mean')
-        .values()
-        .every(({ requiresGrad }) => requiresGrad),
-    ).toBe(true)
+    expect([...peft.stateDict('mean').values()].every(({ requiresGrad }) => requiresGrad)).toBe(true)
   })
 })
 

@@ -1,5 +1,6 @@
 /** @file Compositions on models: rows compute what their adapters compute alone, and what cannot be put together says so. */
 import { describe, expect, it } from 'vitest'
+import type { Tensor } from '../../graph/index.ts'
 import type { Module } from '../../nn/index.ts'
 import { type TensorData, tensorData } from '../../runtime/index.ts'
 import { AdamW, valueAndGrad } from '../../training/index.ts'
@@ -87,7 +88,7 @@ describe('rows of a batch split, and of parallel adapters', () => {
       new AdapterHubFlatPrefixConfig({ prefixLength: 1 }),
     ],
     ['prefixes of two lengths in a decoder', llama, text, prefix(1), prefix(3)],
-    ['prefixes of two lengths before relative distances', t5, pairs, prefix(2), prefix(4)],
+    ['prefixes of one length before relative distances', t5, pairs, prefix(3), prefix(3)],
     ['LoRA of two ranks', encoder, padded, new AdapterHubLoraConfig({ r: 2 }), new AdapterHubLoraConfig({ r: 5 })],
     [
       'LoRA beside (IA)³',
@@ -115,6 +116,22 @@ describe('rows of a batch split, and of parallel adapters', () => {
     const both = await logits(peft, batch, Parallel('b', 'a'))
     expect(difference(rowsOf(both, 0, 3), second)).toBeLessThan(2e-5)
     expect(difference(rowsOf(both, 3, 6), first)).toBeLessThan(2e-5)
+  })
+
+  it('have prefixes of one length where distances count them', async () => {
+    const peft = adapted(t5(), prefix(2), prefix(3))
+    await expect(logits(peft, pairs, BatchSplit(['a', 'b'], [2, 1]))).rejects.toThrow(
+      /T5 counts distances from the front of a prefix.* give them one prefixLength/,
+    )
+    // Rows that name their adapters can have any.
+    const [first, second] = [await logits(peft, pairs, 'a'), await logits(peft, pairs, 'b')]
+    const { logits: mixed } = await outputs(
+      peft,
+      { ...pairs, adapter_indices: peft.adapterIndices(['a', 'b', 'b']) },
+      'logits',
+    )
+    expect(difference(rowsOf(mixed, 0, 1), rowsOf(first, 0, 1))).toBeLessThan(2e-5)
+    expect(difference(rowsOf(mixed, 1, 3), rowsOf(second, 1, 3))).toBeLessThan(2e-5)
   })
 
   it('compute what stacks within and around them compute alone', async () => {
@@ -179,7 +196,7 @@ describe('a fusion with a temperature', () => {
     const temperatures = () => layers.map(({ temperature }) => temperature!.data[0])
     await outputs(peft, { input_ids: ids }, 'logits')
     expect(temperatures()).toEqual([50, 50])
-    await using step = await valueAndGrad(peft)
+    await using step = await valueAndGrad(peft as Module, (_, inputs) => peft.forward(inputs).loss as Tensor)
     const optimizer = new AdamW(peft.namedParameters(), { lr: 1e-3 })
     for (let i = 0; i < 3; i++) {
       optimizer.step((await step({ input_ids: ids, labels: tensorData('int64', [0, 1, 2]) })).grads)

@@ -13,6 +13,19 @@ interface Pending {
   reject(error: Error): void
 }
 
+/** The constant arrays that a session was sent last, by the names of their inputs. */
+type Kept = Map<string, WeakRef<TensorData['data']>>
+
+/** What is sent for feeds: null for those that the session still has. */
+function withoutKept(feeds: Readonly<Record<string, TensorData>>, kept: Kept): Record<string, TensorData | null> {
+  return Object.fromEntries(
+    Object.entries(feeds).map(([name, feed]) => [
+      name,
+      feed.isConstant && kept.get(name)?.deref() === feed.data ? null : feed,
+    ]),
+  )
+}
+
 /** Runs models with `onnxruntime-node`. One thread serves all sessions, one run after another. */
 export class NodeBackend implements Backend {
   readonly target = 'cpu'
@@ -30,8 +43,15 @@ export class NodeBackend implements Backend {
     })
     const session = this.#next++
     await this.#call('create', { session, model: bytes, options: sessionOptions(options, folder) })
+    const kept: Kept = new Map()
     return {
-      run: (feeds, random, seed) => this.#call<Record<string, TensorData>>('run', { session, feeds, random, seed }),
+      run: (feeds, random, seed) => {
+        const sent = withoutKept(feeds, kept)
+        const result = this.#call<Record<string, TensorData>>('run', { session, feeds: sent, random, seed })
+        for (const [name, { data, isConstant }] of Object.entries(feeds))
+          if (isConstant) kept.set(name, new WeakRef(data))
+        return result
+      },
       dispose: () =>
         this.#worker ? this.#call('release', { session, profile: Boolean(options.profile) }) : Promise.resolve(),
     }

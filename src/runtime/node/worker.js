@@ -7,9 +7,10 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { fillDropoutMask } from './random.js'
 
 /**
- * Each session with the memory of its masks, which is used again at every run.
+ * Each session with the memory of its masks, which is used again at every run, and the constant inputs that it was
+ * given last.
  *
- * @type {Map<number, { session: InferenceSession, masks: Map<string, Float32Array> }>}
+ * @type {Map<number, { session: InferenceSession, masks: Map<string, Float32Array>, kept: Map<string, Tensor> }>}
  */
 const sessions = new Map()
 
@@ -17,13 +18,17 @@ const sessions = new Map()
  * @param {{ session: number, model: Uint8Array, options: object }} request
  */
 async function create({ session, model, options }) {
-  sessions.set(session, { session: await InferenceSession.create(model, options), masks: new Map() })
+  sessions.set(session, {
+    session: await InferenceSession.create(model, options),
+    masks: new Map(),
+    kept: new Map(),
+  })
 }
 
 /**
  * @param {{
  *   session: number,
- *   feeds: Record<string, { dtype: string, dims: number[], data: any }>,
+ *   feeds: Record<string, { dtype: string, dims: number[], data: any, isConstant?: boolean } | null>,
  *   random: { name: string, dims: number[], keep: number, site: number }[],
  *   seed: number,
  * }} request
@@ -33,8 +38,11 @@ async function run({ session, feeds, random, seed }) {
   if (!found) throw new Error('This computation was disposed')
   /** @type {Record<string, Tensor>} */
   const inputs = {}
-  for (const [name, { dtype, dims, data }] of Object.entries(feeds)) {
-    inputs[name] = new Tensor(/** @type {any} */ (dtype), data, dims)
+  for (const [name, feed] of Object.entries(feeds)) {
+    const tensor = feed ? new Tensor(/** @type {any} */ (feed.dtype), feed.data, feed.dims) : found.kept.get(name)
+    if (!tensor) throw new Error(`The values of "${name}" are not here any more`)
+    if (feed?.isConstant) found.kept.set(name, tensor)
+    inputs[name] = tensor
   }
   for (const { name, dims, keep, site } of random) {
     const size = dims.reduce((a, b) => a * b, 1)

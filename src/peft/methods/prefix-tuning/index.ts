@@ -27,7 +27,8 @@ registerPeftMethod<PrefixTuningConfig>({
     presets: {
       p_tuning_v2: {
         title: 'P-tuning v2 (arXiv 2110.07602)',
-        create: () => PrefixTuningConfig.pTuningV2({ numVirtualTokens: 20 }),
+        // A classifier's task adds the trained head that belongs to it.
+        create: () => new PrefixTuningConfig({ numVirtualTokens: 20 }),
       },
     },
     oracle: 'adapters/prefix-tuning',
