@@ -46,12 +46,13 @@ export type TokenizedRows = TokenizedDataset & { columns: Record<string, string>
 /** Tokens of a file for one of these tasks, with notes on what was done. */
 export function tokenizeRows(
   task: RowTask,
-  { path, rows }: DataFile,
+  file: DataFile,
   tokenizer: Tokenizer,
   { recorded, columns, overlong, maxLength, labels, hasTargets }: RowOptions,
   output: Output,
 ): TokenizedRows {
-  const how = { columns: columns ?? known(rows.columns, recorded), overlong, maxLength }
+  const { path, rows } = file
+  const how = { columns: chosenColumns(file, columns, recorded), overlong, maxLength }
   const tokenized = within(path, () => {
     if (task === 'SEQ_2_SEQ_LM') return tokenizeSeq2Seq(rows, tokenizer, how)
     if (task === 'TOKEN_CLS') return tokenizeTokenClassification(rows, tokenizer, { ...how, labels })
@@ -66,10 +67,14 @@ export function describeRows({ columns }: TokenizedRows, labels: readonly string
   return `${describeColumns(columns)}${labels ? `; tags ${labels.join(', ')}` : ''}`
 }
 
-/** The recorded columns that a file has; none where it lacks one. */
-function known(names: readonly string[], recorded: Record<string, string> = {}): Record<string, string> | undefined {
+/** The columns that are named, else those of the training where the file has them all; else its names have to tell. */
+export function chosenColumns(
+  { rows }: DataFile,
+  named: Record<string, string> | undefined,
+  recorded: Record<string, string> = {},
+): Record<string, string> | undefined {
   const columns = Object.values(recorded)
-  return columns.length && columns.every(column => names.includes(column)) ? recorded : undefined
+  return named ?? (columns.length && columns.every(column => rows.columns.includes(column)) ? recorded : undefined)
 }
 
 /** The tags of a training file: `--labels`, else the checkpoint's own where they cover the file's, else the file's. */

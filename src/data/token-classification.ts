@@ -35,7 +35,7 @@ export interface TokenizedTokenClassification extends TokenizedDataset {
   /** `labels[c]` is the name of class c. */
   labels: string[]
   columns: Record<string, string>
-  /** `words[i]` are the words of feature i that were kept. */
+  /** `words[i]` are the words of feature i that have a label, in the order of the labels. */
   words: string[][]
 }
 
@@ -123,7 +123,7 @@ export function tokenizeTokenClassification(
     }
     result.features.push(feature)
     result.rows.push(index)
-    result.words.push(words.slice(0, kept))
+    result.words.push(words.slice(0, kept).filter((_, i) => encoded[i].length > 0))
   }
   if (overlong === 'error') refuseTooLong(result.tooLong, dataset.length, maxLength)
   if (empty.length) {

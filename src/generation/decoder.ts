@@ -3,7 +3,7 @@ import type { TensorData } from '../runtime/index.ts'
 import { KeyValueStore, type StoredTensor } from './key-value-store.ts'
 import type { GenerationSettings } from './options.ts'
 import type { Program } from './programs.ts'
-import { type StepInputs, VECTOR } from './trace.ts'
+import type { StepInputs } from './trace.ts'
 
 /** What a decoder is told. */
 export interface DecoderOptions
@@ -18,7 +18,7 @@ export interface DecoderOptions
   /** What the cache holds before the prompts, the same for all rows. */
   prelude?: FilledPositions
   /** The values of the parameters that vary. */
-  parameters: TensorData
+  parameters: Readonly<Record<string, TensorData>>
 }
 
 /** Positions whose keys and values are known. */
@@ -98,7 +98,7 @@ export class Decoder {
       [inputs.positions]: int64(positions),
       ...constants,
       ...this.#store.feeds(),
-      [VECTOR]: parameters,
+      ...parameters,
     })
     this.#store.append(
       cache.map(({ name }) => added[`new.${name}`].data as Float32Array),

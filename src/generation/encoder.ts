@@ -1,13 +1,12 @@
 /** @file Reads the prompts of a generation with the encoder of a model. */
 import type { TensorData } from '../runtime/index.ts'
 import type { Program } from './programs.ts'
-import { VECTOR } from './trace.ts'
 
 /** What an encoder is told. */
 export interface EncoderOptions {
   padTokenId: number
   /** The values of the parameters that vary. */
-  parameters: TensorData
+  parameters: Readonly<Record<string, TensorData>>
   /** Further inputs. */
   inputs?: Readonly<Record<string, TensorData>>
 }
@@ -28,5 +27,5 @@ export async function encodePrompts(
   }
   const attention_mask = filled((prompt, i) => (i < prompt.length ? 1 : 0))
   const input_ids = filled((prompt, i) => prompt[i] ?? padTokenId)
-  return { attention_mask, ...(await program.run({ ...inputs, input_ids, attention_mask, [VECTOR]: parameters })) }
+  return { attention_mask, ...(await program.run({ ...inputs, input_ids, attention_mask, ...parameters })) }
 }

@@ -12,7 +12,7 @@ import { acquireProgram } from './programs.ts'
 import { checkPrompts, checkRecordings } from './prompts.ts'
 import { mostLikely, sample } from './sampling.ts'
 import { StopStringDetector } from './stop-strings.ts'
-import { ADAPTER_INDICES, type GenerationTrace, generationTrace, sourceSpecs, VECTOR } from './trace.ts'
+import { ADAPTER_INDICES, type GenerationTrace, generationTrace, sourceSpecs } from './trace.ts'
 
 /** A new token of one row. */
 export interface NewToken {
@@ -93,7 +93,7 @@ export class Generation {
       padTokenId: tokens.padTokenId,
       inputs: this.#trace.inputs,
       cache: this.#trace.cache,
-      parameters: await this.#values.read(),
+      parameters: await this.#values.feeds(),
     })
     const rows = this.beginnings.map((beginning, row) => new Row(beginning, row, settings, tokens))
     let logits = await decoder.prefill()
@@ -135,7 +135,7 @@ export class Generation {
     if (!prelude) return undefined
     // It runs once and is short: the engine need not keep the weights in a form of its own for it.
     using program = await acquireProgram(this.#base, prelude, { ...this.#settings, mode: 'small' })
-    return { length: prelude.length, values: await program.run({ [VECTOR]: await this.#preludeValues!.read() }) }
+    return { length: prelude.length, values: await program.run(await this.#preludeValues!.feeds()) }
   }
 
   /** What an encoder makes of the prompts; undefined for a model that has none. */
@@ -143,9 +143,9 @@ export class Generation {
     const { encoder } = this.#trace
     if (!encoder) return undefined
     using program = await acquireProgram(this.#base, encoder, this.#settings)
-    const parameters = await this.#encoderValues!.read()
+    const parameters = await this.#encoderValues!.feeds()
     const recordings = this.#recordings
-    if (recordings) return program.run({ ...this.#rows, input_features: recordings, [VECTOR]: parameters })
+    if (recordings) return program.run({ ...this.#rows, input_features: recordings, ...parameters })
     return encodePrompts(program, this.prompts, { padTokenId, parameters, inputs: this.#rows })
   }
 }

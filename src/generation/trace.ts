@@ -9,7 +9,7 @@ import { KeyValueCache, type KeyValues, type Module, type Parameter } from '../n
 import type { StoredTensor } from './key-value-store.ts'
 
 /** The name of the input that carries the parameters. */
-export const VECTOR = 'parameters'
+const VECTOR = 'parameters'
 /** The name of the input that says which adapter computes each row. */
 export const ADAPTER_INDICES = 'adapter_indices'
 

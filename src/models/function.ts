@@ -108,7 +108,7 @@ export class TracedFunction {
     return { dtype: 'float32' as const, dims: [data.length], data }
   }
 
-  #prepare(batch: Readonly<Record<string, TensorData>>): { executable: Promise<Executable>; fed: FedParameters } {
+  #prepare(batch: Readonly<Record<string, TensorData>>): { compiled: Compiled; fed: FedParameters } {
     const { inputs, module } = this.#options
     const specs = inputs ? declared(inputs, batch) : inferred(batch)
     let traced: Readonly<Record<string, Tensor>> | undefined
@@ -120,13 +120,13 @@ export class TracedFunction {
       return { signature: module && isSwitchable(module) ? `${form} ${signatureOf(outputs)}` : form, fed }
     }
     const { signature, fed } = this.#traces.get(module ?? this, JSON.stringify(specs), make)
-    let executable = this.#compiled.get(signature)
-    if (!executable) {
-      executable = this.#compile(traced!)
-      executable.catch(() => this.#compiled.delete(signature))
+    let compiled = this.#compiled.get(signature)
+    if (!compiled) {
+      compiled = { executable: this.#compile(traced!) }
+      compiled.executable.catch(() => this.#compiled.delete(signature))
     }
-    touch(this.#compiled, signature, executable, KEPT, free)
-    return { executable, fed }
+    touch(this.#compiled, signature, compiled, KEPT, free)
+    return { compiled, fed }
   }
 
   #trace(specs: InputSpecs): { outputs: Readonly<Record<string, Tensor>>; fed: FedParameters } {
@@ -156,10 +156,10 @@ export class TracedFunction {
 
   /** Frees what was compiled. */
   async dispose(): Promise<void> {
-    const executables = [...this.#compiled.values()]
+    const all = [...this.#compiled.values()]
     this.#compiled.clear()
     this.#traces.clear()
-    for (const executable of executables) await (await executable).dispose()
+    for (const { executable } of all) await (await executable).dispose()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -168,7 +168,7 @@ export class TracedFunction {
 }
 
 /** The engine works in order: a run under way ends first. */
-const free = (executable: Promise<Executable>) => {
+const free = ({ executable }: Compiled) => {
   executable.then(ready => ready.dispose()).catch(() => undefined)
 }
 

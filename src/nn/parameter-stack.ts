@@ -1,5 +1,5 @@
 /** @file Values of several parameters in one tensor. */
-import { concat, type Graph, type Tensor, toTensor, type Traceable, unsqueeze, zeros } from '../graph/index.ts'
+import { concat, type Graph, type Tensor, type Traceable, toTensor, unsqueeze, zeros } from '../graph/index.ts'
 import type { Parameter } from './parameter.ts'
 
 /**
@@ -14,7 +14,9 @@ export class ParameterStack implements Traceable {
   constructor(parameters: readonly Parameter[]) {
     const shapes = new Set(parameters.map(({ shape }) => shape.join()))
     if (shapes.size !== 1)
-      throw new Error(`A stack takes parameters of one shape, got ${[...shapes].map(s => `[${s}]`).join(', ') || 'none'}`)
+      throw new Error(
+        `A stack takes parameters of one shape, got ${[...shapes].map(s => `[${s}]`).join(', ') || 'none'}`,
+      )
     this.parameters = parameters
     this.shape = [parameters.length + 1, ...parameters[0].shape]
   }

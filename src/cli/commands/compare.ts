@@ -48,6 +48,9 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
     throw new UsageError('A comparison needs data to test on: --eval-data or --eval-split')
   }
   const located = await locateModel(settings, output)
+  if (!COMPARED_TASKS.includes(taskOptionOf(located.task))) {
+    throw new UsageError(`Methods are compared on --task ${COMPARED_TASKS.join(' and ')}, not ${taskOptionOf(located.task)}`)
+  }
   const files = await readFiles(settings, located)
   const chosen = methodSettings({ methods, rate, set, search }, located.task === 'SEQ_CLS')
   const started = performance.now()

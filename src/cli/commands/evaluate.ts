@@ -19,7 +19,7 @@ import { peakMemoryBytes } from '../memory.ts'
 import { classNamesOf, type LocatedModel, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
 import { hasLabels, taskOptionOf } from '../task.ts'
-import { describeRows, isRowTask, spelledTags, tokenizeRows } from '../task-data.ts'
+import { chosenColumns, describeRows, isRowTask, spelledTags, tokenizeRows } from '../task-data.ts'
 
 /** Options of commands that run a model over data. */
 export interface RunModelOptions extends ModelOptions, DataOptions {
@@ -82,7 +82,7 @@ function readTokens(
       : textTokens(file, located, tokenizer, options, output)
   }
   const maxLength = longestInput(options.maxLength ?? record?.max_length ?? undefined, tokenizer, config)
-  const labels = names && spelledTags(file, options.columns, names)
+  const labels = names && spelledTags(file, chosenColumns(file, options.columns, record?.columns), names)
   const { columns, overlong } = options
   const how = { columns, overlong, maxLength, recorded: record?.columns, labels }
   const tokens = tokenizeRows(task, file, tokenizer, how, output)

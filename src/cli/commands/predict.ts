@@ -14,6 +14,8 @@ import { UsageError } from '../exit.ts'
 import { formatCount } from '../format.ts'
 import { classNamesOf, type LocatedModel, locateModel, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
+import { answerable, taggable, wordRows } from '../predictions.ts'
+import type { TunedModel } from '../tuning.ts'
 import type { RunModelOptions } from './evaluate.ts'
 
 /** The options of `peft predict`. */
@@ -41,16 +43,18 @@ export async function predict(options: PredictOptions, output: Output, signal?: 
   }
   if (options.out !== undefined && options.data === undefined) throw new UsageError('--out belongs to --data')
   const located = await locateModel(options, output)
+  if (located.task === 'TOKEN_CLS') return predictTags(options, located, output, signal)
+  if (located.task === 'QUESTION_ANS') return predictAnswers(options, located, output, signal)
   if (located.task !== 'SEQ_CLS') {
-    throw new UsageError(`peft predict is for classifiers (--task seq_cls); to continue a text take peft generate`)
+    throw new UsageError(
+      'peft predict is for --task seq_cls, token_cls and question_ans; to continue a text take peft generate',
+    )
   }
   const labels = await classNamesOf(located, options.labels)
   const tokenizer = await openTokenizer(located)
   const texts = await readTexts(options, located, labels, tokenizer, output)
   const model = await openModel(located, { labels, seed: options.seed }, output)
-  const { batchSize, mode, threads, seed } = options
-  const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, mode, threads, seed } })
-  const { logits } = await trainer.predict(texts.features, { signal })
+  const logits = await scoresOf(texts.features, model, tokenizer, options, signal)
   const predictions = logits.map((scores, i) => ({
     index: texts.rows[i],
     ...texts.source(texts.rows[i]),
@@ -58,6 +62,62 @@ export async function predict(options: PredictOptions, output: Output, signal?: 
   }))
   if (options.data === undefined) printTexts(predictions, output)
   else await writeRows(predictions, options, output)
+}
+
+/** The scores of each example. */
+async function scoresOf(
+  features: Feature[],
+  model: TunedModel,
+  tokenizer: Tokenizer,
+  { batchSize, mode, threads, seed }: PredictOptions,
+  signal: AbortSignal | undefined,
+): Promise<Float32Array[]> {
+  const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, mode, threads, seed } })
+  // What is predicted needs no labels, and those that tokenising put there are no answers.
+  const unlabelled = features.map(({ labels: _, ...feature }) => feature as Feature)
+  return (await trainer.predict(unlabelled, { signal })).logits
+}
+
+/** Prints the tags of the words of texts, or writes one JSON line for each row of a file. */
+async function predictTags(
+  options: PredictOptions,
+  located: LocatedModel,
+  output: Output,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const labels = await classNamesOf(located, options.labels)
+  const tokenizer = await openTokenizer(located)
+  const file = options.text ? wordRows(options.text) : await readRows(options.data!, options)
+  const rows = taggable(file, located, labels, tokenizer, options, output)
+  const model = await openModel(located, { labels, seed: options.seed }, output)
+  const logits = await scoresOf(rows.features, model, tokenizer, options, signal)
+  const predictions = logits.map((scores, i) => rows.prediction(scores, i))
+  if (options.data !== undefined) return writeRows(predictions, options, output)
+  output.result(
+    { command: 'predict', predictions },
+    predictions.map(({ tokens, tags }) => tokens.map((token, i) => `${token}/${tags[i]}`).join(' ')),
+  )
+}
+
+/** Writes one JSON line with the answer for each row of a file. */
+async function predictAnswers(
+  options: PredictOptions,
+  located: LocatedModel,
+  output: Output,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (options.data === undefined) {
+    throw new UsageError('Questions come with their contexts: give --data FILE with the columns question and context')
+  }
+  const tokenizer = await openTokenizer(located)
+  const rows = answerable(await readRows(options.data, options), located, tokenizer, options, output)
+  const model = await openModel(located, { seed: options.seed }, output)
+  const logits = await scoresOf(rows.features, model, tokenizer, options, signal)
+  await writeRows(
+    logits.map((scores, i) => rows.prediction(scores, i)),
+    options,
+    output,
+  )
 }
 
 interface Texts {
@@ -134,7 +194,7 @@ function printTexts(predictions: readonly Prediction[], output: Output): void {
   )
 }
 
-async function writeRows(predictions: readonly Prediction[], { out }: PredictOptions, output: Output): Promise<void> {
+async function writeRows(predictions: readonly object[], { out }: PredictOptions, output: Output): Promise<void> {
   if (out !== undefined) {
     await writeFileAtomic(out, predictions.map(prediction => `${JSON.stringify(prediction)}\n`).join(''))
     const line = `wrote ${formatCount(predictions.length)} predictions to ${out}`

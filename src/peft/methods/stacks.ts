@@ -1,5 +1,6 @@
 /** @file Values of several adapters in one tensor, from which each row of a batch takes those of its own adapter. */
 import { concat, type Graph, gather, reshape, type Tensor, unsqueeze } from '../../graph/index.ts'
+import { type Parameter, ParameterStack } from '../../nn/index.ts'
 import type { AdapterRows } from '../tuner-layer.ts'
 
 /** The adapters of one layer that rows of a batch can have. */
@@ -37,6 +38,16 @@ export class RowStack {
       [base, ...this.names.map(valueFor)].map(value => unsqueeze(value, [0])),
       0,
     )
+  }
+
+  /**
+   * For each row the parameter of its adapter, zeros for rows that have none.
+   *
+   * @param parameterFor the parameter of an adapter; those of all have one shape
+   * @returns `[batch, ...shape]`
+   */
+  pickParameter(graph: Graph, parameterFor: (name: string) => Parameter): Tensor {
+    return gather(new ParameterStack(this.names.map(parameterFor)).trace(graph), this.index)
   }
 
   /** {@link RowStack.pick} of vectors, in a shape that broadcasts with `x`, whose first axis is the batch. */

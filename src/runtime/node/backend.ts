@@ -5,25 +5,12 @@ import { Worker } from 'node:worker_threads'
 import type { LoweredModel } from '../../graph/index.ts'
 import { encodeModel } from '../../onnx/index.ts'
 import type { Backend, CompileOptions, Session } from '../engine.ts'
-import type { TensorData } from '../tensor-data.ts'
+import { KeptFeeds } from './kept-feeds.ts'
 import { placeWeights } from './weights.ts'
 
 interface Pending {
   resolve(value: never): void
   reject(error: Error): void
-}
-
-/** The constant arrays that a session was sent last, by the names of their inputs. */
-type Kept = Map<string, WeakRef<TensorData['data']>>
-
-/** What is sent for feeds: null for those that the session still has. */
-function withoutKept(feeds: Readonly<Record<string, TensorData>>, kept: Kept): Record<string, TensorData | null> {
-  return Object.fromEntries(
-    Object.entries(feeds).map(([name, feed]) => [
-      name,
-      feed.isConstant && kept.get(name)?.deref() === feed.data ? null : feed,
-    ]),
-  )
 }
 
 /** Runs models with `onnxruntime-node`. One thread serves all sessions, one run after another. */
@@ -43,14 +30,16 @@ export class NodeBackend implements Backend {
     })
     const session = this.#next++
     await this.#call('create', { session, model: bytes, options: sessionOptions(options, folder) })
-    const kept: Kept = new Map()
+    const kept = new KeptFeeds()
     return {
-      run: (feeds, random, seed) => {
-        const sent = withoutKept(feeds, kept)
-        const result = this.#call<Record<string, TensorData>>('run', { session, feeds: sent, random, seed })
-        for (const [name, { data, isConstant }] of Object.entries(feeds))
-          if (isConstant) kept.set(name, new WeakRef(data))
-        return result
+      run: async (feeds, random, seed) => {
+        try {
+          return await this.#call('run', { session, feeds: kept.toSend(feeds), random, seed })
+        } catch (cause) {
+          // It is not certain that the values arrived.
+          kept.forget()
+          throw cause
+        }
       },
       dispose: () =>
         this.#worker ? this.#call('release', { session, profile: Boolean(options.profile) }) : Promise.resolve(),

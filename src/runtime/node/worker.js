@@ -10,7 +10,7 @@ import { fillDropoutMask } from './random.js'
  * Each session with the memory of its masks, which is used again at every run, and the constant inputs that it was
  * given last.
  *
- * @type {Map<number, { session: InferenceSession, masks: Map<string, Float32Array>, kept: Map<string, Tensor> }>}
+ * @type {Map<number, { session: InferenceSession, masks: Map<string, Float32Array>, kept: Map<string, { id: number, tensor: Tensor }> }>}
  */
 const sessions = new Map()
 
@@ -26,9 +26,21 @@ async function create({ session, model, options }) {
 }
 
 /**
+ * The tensor that was kept for an input.
+ *
+ * @param {{ id: number, tensor: Tensor } | undefined} kept
+ * @param {string} name
+ * @param {number | undefined} id
+ */
+function keptTensor(kept, name, id) {
+  if (kept?.id === id && kept) return kept.tensor
+  throw new Error(`The values of the input "${name}" did not arrive; run it again`)
+}
+
+/**
  * @param {{
  *   session: number,
- *   feeds: Record<string, { dtype: string, dims: number[], data: any, isConstant?: boolean } | null>,
+ *   feeds: Record<string, { id?: number, dtype?: any, dims?: number[], data?: any }>,
  *   random: { name: string, dims: number[], keep: number, site: number }[],
  *   seed: number,
  * }} request
@@ -39,10 +51,10 @@ async function run({ session, feeds, random, seed }) {
   /** @type {Record<string, Tensor>} */
   const inputs = {}
   for (const [name, feed] of Object.entries(feeds)) {
-    const tensor = feed ? new Tensor(/** @type {any} */ (feed.dtype), feed.data, feed.dims) : found.kept.get(name)
-    if (!tensor) throw new Error(`The values of "${name}" are not here any more`)
-    if (feed?.isConstant) found.kept.set(name, tensor)
-    inputs[name] = tensor
+    inputs[name] = feed.data
+      ? new Tensor(feed.dtype, feed.data, feed.dims)
+      : keptTensor(found.kept.get(name), name, feed.id)
+    if (feed.data && feed.id !== undefined) found.kept.set(name, { id: feed.id, tensor: inputs[name] })
   }
   for (const { name, dims, keep, site } of random) {
     const size = dims.reduce((a, b) => a * b, 1)

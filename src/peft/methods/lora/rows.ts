@@ -14,6 +14,7 @@ import {
   unsqueeze,
   zeros,
 } from '../../../graph/index.ts'
+import { Parameter } from '../../../nn/index.ts'
 import type { AdapterRows } from '../../tuner-layer.ts'
 import { ones, RowStack } from '../stacks.ts'
 
@@ -25,7 +26,7 @@ export interface RowUpdate {
   b: Operand
   rank: number
   /** The factor on `b a`, a scalar. */
-  scale: Operand
+  scale: Parameter
   /** `[out]`, the bias of B. */
   bias?: Operand
   /** `[out]`, the factors on the rows of the weight (DoRA). */
@@ -63,10 +64,18 @@ function filledUp(value: Operand, axis: 0 | 1, { graph, rank }: Stacks): Tensor 
   return concat([tensor, zeros(graph, shape)], axis)
 }
 
+/** The matrix of each row's adapter, `[batch, ...shape]`, filled up with zeros along `axis`. */
+function matrices(stacks: Stacks, factor: 'a' | 'b', axis: 0 | 1, shape: readonly number[]): Tensor {
+  const { graph, stack, rank, updateOf } = stacks
+  const isWhole = stack.names.every(name => updateOf(name).rank === rank && updateOf(name)[factor] instanceof Parameter)
+  if (isWhole) return stack.pickParameter(graph, name => updateOf(name)[factor] as Parameter)
+  return stack.pick(zeros(graph, shape), name => filledUp(updateOf(name)[factor], axis, stacks))
+}
+
 /** The scale of each row's adapter. */
-function scales(stacks: Stacks, x: Tensor): Tensor {
-  const { graph, stack, updateOf } = stacks
-  return stack.pickFor(x, zeros(graph, [1]), name => reshape(updateOf(name).scale, [1]))
+function scales({ graph, stack, updateOf }: Stacks, x: Tensor): Tensor {
+  const picked = stack.pickParameter(graph, name => updateOf(name).scale)
+  return reshape(picked, [picked.shape[0], ...Array(Math.max(x.rank - 1, 1)).fill(1)])
 }
 
 /**
@@ -81,8 +90,8 @@ export function linearRows(base: Tensor, x: Tensor, layer: RowLayer, baseBias: O
   const stacks = stacksOf(graph, layer)
   const { stack, rank, updateOf } = stacks
   const { inFeatures, outFeatures } = layer
-  const a = stack.pick(zeros(graph, [rank, inFeatures]), name => filledUp(updateOf(name).a, 0, stacks))
-  const b = stack.pick(zeros(graph, [outFeatures, rank]), name => filledUp(updateOf(name).b, 1, stacks))
+  const a = matrices(stacks, 'a', 0, [rank, inFeatures])
+  const b = matrices(stacks, 'b', 1, [outFeatures, rank])
   const inner = mul(timesRows(x, a, rank), scales(stacks, x))
   let update = timesRows(inner, b, outFeatures)
   const updates = stack.names.map(updateOf)
@@ -131,7 +140,7 @@ export function embeddingRows(base: Tensor, ids: Tensor, layer: RowLayer): Tenso
   const table = reshape(tables, [inFeatures * (stack.names.length + 1), rank])
   const looked = gather(table, add(first, ids))
   const inner = mul(looked, scales(stacks, looked))
-  const b = stack.pick(zeros(graph, [outFeatures, rank]), name => filledUp(updateOf(name).b, 1, stacks))
+  const b = matrices(stacks, 'b', 1, [outFeatures, rank])
   const result = add(base, timesRows(inner, b, outFeatures))
   if (!stack.names.some(name => updateOf(name).rescaling)) return result
   const unchanged = ones(graph, [outFeatures])
