@@ -7,6 +7,9 @@ export {
   Tokenizer,
   tokenizeCausalLM,
   tokenizeClassification,
+  tokenizeQuestionAnswering,
+  tokenizeSeq2Seq,
+  tokenizeTokenClassification,
 } from './data/index.ts'
 export * from './generation/index.ts'
 export * from './graph/index.ts'

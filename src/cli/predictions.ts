@@ -60,7 +60,9 @@ export function taggable(
   return {
     features: tokens.features,
     prediction(scores, i) {
-      const places = (tokens.features[i].labels as number[]).flatMap((label, at) => (label === IGNORE_INDEX ? [] : [at]))
+      const places = (tokens.features[i].labels as number[]).flatMap((label, at) =>
+        label === IGNORE_INDEX ? [] : [at],
+      )
       const tags = places.map(at => labels[argmax(scores.subarray(at * labels.length, (at + 1) * labels.length))])
       return { index: tokens.rows[i], tokens: tokens.words[i], tags }
     },

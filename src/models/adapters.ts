@@ -19,6 +19,8 @@ export interface LoadModelAdapterOptions {
   /** Whether the adapter can be trained further (false). */
   isTrainable?: boolean
   revision?: string
+  /** Whether the prediction head in files of AdapterHub is loaded with the adapter (true). */
+  withHead?: boolean
   /** Takes what is odd and does not prevent loading; printed by default. */
   onWarning?: (message: string) => void
 }

@@ -146,9 +146,6 @@ export interface Composer<S> {
   fuse?(name: string, states: readonly S[], before: S): S
 }
 
-/** The way out where a block is refused. */
-const FUSED_OR_SPLIT = 'Bottleneck adapters have all blocks.'
-
 /**
  * Computes a composition on a state, as AdapterHub does: in a stack each adapter reads anew what came before it; the
  * children of any other block read what one of them reads of the block's state.
@@ -163,7 +160,7 @@ export function compose<S>(composition: Composable, state: S, composer: Composer
   const { type, children } = composition
   if (!composer.blocks.includes(type)) {
     throw new Error(
-      `${type}: ${composer.name} cannot be put together so; they have ${composer.blocks.join(', ')}. ${FUSED_OR_SPLIT}`,
+      `${type}: ${composer.name} cannot be put together so; they have ${composer.blocks.join(', ')}. Bottleneck adapters have all blocks.`,
     )
   }
   if (type === 'stack') return children.reduce((current, child) => compose(child, current, composer), state)

@@ -199,6 +199,29 @@ describe('a compiled function', () => {
     expect(await one()).toEqual(before)
   })
 
+  it('reads values that were written in place, of the active adapter and of rows', async () => {
+    const peft = twins()
+    await using compiled = await following(peft)
+    const adapter_indices = peft.adapterIndices(['three', 'one', '__base__', 'two'])
+    const rows = async () => floats((await compiled.run({ ...batch, adapter_indices })).logits).slice()
+    const write = (name: string) => {
+      for (const parameter of peft.stateDict(name).values())
+        for (const i of parameter.data.keys()) parameter.data[i] *= -3
+    }
+    let before = await rows()
+    for (const name of ['two', 'three', 'two', 'one']) {
+      peft.setAdapter(name)
+      expectClose(await compiled.logits(), await logitsOf(peft))
+      write(name)
+      expectClose(await compiled.logits(), await logitsOf(peft))
+      const after = await rows()
+      expect(after).not.toEqual(before)
+      const row = { three: 0, one: 1, two: 3 }[name]!
+      expectClose(rowOf(after, row), rowOf(await compiled.logits(), row))
+      before = after
+    }
+  })
+
   it('reads parameters that were named, whichever adapter is active', async () => {
     const peft = twins()
     const compute = (model: PeftModel, inputs: never) => ({ logits: model.forward(inputs).logits! })

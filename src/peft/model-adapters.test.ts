@@ -168,7 +168,9 @@ describe('what is refused', () => {
     expect(model.activeAdapters()).toEqual(['legal'])
     model.setAdapter([])
     await expect(model.savePretrained(await temporaryFolder())).rejects.toThrow(/No adapter is active.*legal/)
-    expect(getPeftModel(tinyBert(), lora()).adapterNames()).toEqual(['default'])
+    expect(() => getPeftModel(model, lora())).toThrow(/carries adapters in its own tree \(legal\)/)
+    model.deleteAdapter('legal')
+    expect(getPeftModel(model, lora()).adapterNames()).toEqual(['default'])
   })
 })
 

@@ -17,6 +17,7 @@ import { didYouMean } from '../util/nearest.ts'
 import { canonicalSlots } from './adapted-tree.ts'
 import { adaptersOf, type Composition, fusionsOf, isComposition, repetitionsOf } from './composition.ts'
 import type { PeftConfig } from './config.ts'
+import { hostOf } from './hosts.ts'
 import { type InjectedAdapter, injectAdapter, removeShared } from './inject.ts'
 import { formOf } from './interchange.ts'
 import { type MergedParameter, type MergeOptions, mergeTree, takeWrappersOut } from './merge.ts'
@@ -82,6 +83,12 @@ export class PeftModel<M extends Module = Module> extends Module {
   /** @param options.inPlace put adapters into the given tree itself, in the place of a copy (false) */
   constructor(given: M, { inPlace = false }: { inPlace?: boolean } = {}) {
     super()
+    const carried = inPlace ? [] : (hostOf(given)?.adapterNames() ?? [])
+    if (carried.length) {
+      throw new Error(
+        `${given.constructor.name} carries adapters in its own tree (${carried.join(', ')}); add more with its addAdapter or loadAdapter, or take a plain model with adaptersOf(model).unload()`,
+      )
+    }
     const copy = given.clone()
     const [base, tree] = inPlace ? [copy, given] : [given, copy]
     this.#base = base

@@ -16,6 +16,7 @@ import { formatSeconds } from '../format.ts'
 import { locateModel } from '../model.ts'
 import type { Output } from '../output.ts'
 import { taskOptionOf } from '../task.ts'
+import { COMPARED_TASKS } from '../task-names.ts'
 import { readFiles } from '../training-data.ts'
 
 /** The options of `peft compare`. */
@@ -49,7 +50,9 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
   }
   const located = await locateModel(settings, output)
   if (!COMPARED_TASKS.includes(taskOptionOf(located.task))) {
-    throw new UsageError(`Methods are compared on --task ${COMPARED_TASKS.join(' and ')}, not ${taskOptionOf(located.task)}`)
+    throw new UsageError(
+      `Methods are compared on --task ${COMPARED_TASKS.join(' and ')}, not ${taskOptionOf(located.task)}`,
+    )
   }
   const files = await readFiles(settings, located)
   const chosen = methodSettings({ methods, rate, set, search }, located.task === 'SEQ_CLS')

@@ -75,7 +75,9 @@ async function scoresOf(
   const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, mode, threads, seed } })
   // What is predicted needs no labels, and those that tokenising put there are no answers.
   const unlabelled = features.map(({ labels: _, ...feature }) => feature as Feature)
-  return (await trainer.predict(unlabelled, { signal })).logits
+  const { logits } = await trainer.predict(unlabelled, { signal })
+  if (logits.every(scores => scores.every(Number.isFinite))) return logits
+  throw new Error("The scores are not finite: the model's or the adapter's weights hold NaN or infinity.")
 }
 
 /** Prints the tags of the words of texts, or writes one JSON line for each row of a file. */
@@ -168,9 +170,6 @@ function softmax(scores: Float32Array): number[] {
   const highest = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
   const powers = Array.from(scores, score => Math.exp(score - highest))
   const sum = powers.reduce((a, b) => a + b, 0)
-  if (!Number.isFinite(sum)) {
-    throw new Error("The scores are not finite: the model's or the adapter's weights hold NaN or infinity.")
-  }
   return powers.map(power => power / sum)
 }
 

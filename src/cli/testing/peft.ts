@@ -7,6 +7,7 @@ import {
   AutoConfig,
   AutoModel,
   AutoModelForCausalLM,
+  AutoModelForSeq2SeqLM,
   AutoModelForSequenceClassification,
   type PreTrainedModel,
 } from '../../models/index.ts'
@@ -100,6 +101,19 @@ export async function saveTinyLlama(parent: string): Promise<string> {
     eos_token_id: tokenizer.eosTokenId,
   })
   return save(join(parent, 'tiny-llama'), AutoModelForCausalLM.fromConfig(config), tinyLlamaFolder)
+}
+
+/** Writes a tiny T5 with the tokenizer of the tiny BERT. */
+export async function saveTinyT5(parent: string): Promise<string> {
+  const tokenizer = await AutoTokenizer.fromPretrained(tinyBertFolder)
+  const config = AutoConfig.fromJSON({
+    ...{ model_type: 't5', architectures: ['T5ForConditionalGeneration'], vocab_size: tokenizer.vocabSize },
+    ...{ d_model: 32, d_kv: 8, d_ff: 48, num_layers: 1, num_decoder_layers: 1, num_heads: 4, dropout_rate: 0 },
+    ...{ pad_token_id: 0, decoder_start_token_id: 0, eos_token_id: tokenizer.sepTokenId, tie_word_embeddings: false },
+    // Wide enough that the frozen output layer can be as sure of a token as the test asks.
+    initializer_factor: 2,
+  })
+  return save(join(parent, 'tiny-t5'), AutoModelForSeq2SeqLM.fromConfig(config), tinyBertFolder)
 }
 
 async function save(folder: string, model: PreTrainedModel, tokenizerFolder: string): Promise<string> {

@@ -160,11 +160,14 @@ describe('a stack', () => {
     await expect(logits(peft, batch, Stack('a', 'b'))).rejects.toThrow(
       /^stack: "b" reads the update of the adapter before it, and a layer of 24 inputs and 32 outputs/,
     )
-    const mixed = adapted(tiny('seqcls', 'bert'), new AdapterHubLoraConfig(), new AdapterHubIA3Config())
+    const additive = new AdapterHubLoraConfig({ attnMatrices: ['k', 'v'], intermediateLora: true })
+    const mixed = adapted(tiny('seqcls', 'bert'), additive, new AdapterHubIA3Config())
     await expect(logits(mixed, batch, Stack('a', 'b'))).rejects.toThrow(
       /^stack: "b" \(compositionMode "scale"\) cannot read/,
     )
-    await expect(logits(mixed, batch, Average(['a', 'b']))).rejects.toThrow(/"b" is not in a layer|there is no mean/)
+    const joined = Stack(BatchSplit(['a', 'b'], [1, 2]), 'a')
+    await expect(logits(mixed, batch, joined)).rejects.toThrow(/^stack: "a" \(compositionMode "add"\) cannot read/)
+    await expect(logits(mixed, batch, Average(['a', 'b']))).rejects.toThrow(/^average: .* there is no mean/)
   })
 })
 
@@ -197,7 +200,8 @@ describe('a fusion with a temperature', () => {
     await outputs(peft, { input_ids: ids }, 'logits')
     expect(temperatures()).toEqual([50, 50])
     await using step = await valueAndGrad(peft as Module, (_, inputs) => peft.forward(inputs).loss as Tensor)
-    const optimizer = new AdamW(peft.namedParameters(), { lr: 1e-3 })
+    const trained = [...peft.namedParameters()].filter(([, { requiresGrad }]) => requiresGrad)
+    const optimizer = new AdamW(trained, { lr: 1e-3 })
     for (let i = 0; i < 3; i++) {
       optimizer.step((await step({ input_ids: ids, labels: tensorData('int64', [0, 1, 2]) })).grads)
     }

@@ -50,28 +50,18 @@ export function denseComposer(adapterOf: (name: string) => HubLoraAdapter, weigh
       }
     },
     join: (flows, axis) => {
+      const of = (read: (flow: DenseFlow) => Tensor) => concat(flows.map(read), axis)
       const joined = {
-        input: concat(
-          flows.map(({ input }) => input),
-          axis,
-        ),
-        base: concat(
-          flows.map(({ base }) => base),
-          axis,
-        ),
-        result: concat(
-          flows.map(({ result }) => result),
-          axis,
-        ),
+        input: of(({ input }) => input),
+        base: of(({ base }) => base),
+        result: of(({ result }) => result),
       }
       if (modesOf(flows).length > 1) return { ...joined, last: 'mixed' }
-      const updates = flows.map(({ base, update }) => {
-        return expand(
-          update!,
-          update!.shape.map((dim, i) => (i === axis ? base.shape[i] : dim)),
-        )
+      const update = of(({ base, update: own }) => {
+        const shape = own!.shape.map((dim, i) => (i === axis ? base.shape[i] : dim))
+        return expand(own!, shape)
       })
-      return { ...joined, update: concat(updates, axis), last: flows.at(-1)!.last }
+      return { ...joined, update, last: flows.at(-1)!.last }
     },
     average: (flows, weights) => {
       const { last } = flows.at(-1)!
