@@ -40,7 +40,7 @@ export interface ResolveOptions {
   onProgress?: (progress: DownloadProgress) => void
 }
 
-/** What a model needs to run or to be trained: configuration, weights as safetensors, tokenizer, adapter. */
+/** What a model needs to run or to be trained: configuration, weights as safetensors, tokenizer, preparation, adapter. */
 export const MODEL_FILES: readonly string[] = [
   'config.json',
   'generation_config.json',
@@ -60,6 +60,8 @@ export const MODEL_FILES: readonly string[] = [
   'sentencepiece.bpe.model',
   'chat_template.jinja',
   'chat_template.json',
+  'preprocessor_config.json',
+  'processor_config.json',
   'additional_chat_templates/*.jinja',
   'preprocessor_config.json',
 ]
