@@ -102,7 +102,7 @@ async function switching(peft) {
   return { switch: median(again), first_switch: median(first), without_switch: median(runOnly) }
 }
 
-/** The seconds until a run has been handed to the engine's thread. @param {() => Promise<unknown>} run */
+/** The seconds until a run first waits: values are copied then, and sent afterwards, which does not count here. @param {() => Promise<unknown>} run */
 function startOf(run) {
   const started = performance.now()
   const done = run()

@@ -4,20 +4,21 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { arch, cpus } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Trainer } from '../../training/index.ts'
 import { writeFileAtomic } from '../../util/files.ts'
 import { type CompareSettings, compareOne, RESULT_FILE } from '../compare/one.ts'
 import { comparisonReport, comparisonTable } from '../compare/report.ts'
 import type { Comparison, FailedMethod, MethodResult } from '../compare/result.ts'
-import { questionsIn } from '../compare/retention.ts'
 import { type MethodChoice, type MethodSettings, methodSettings } from '../compare/settings.ts'
-import { classificationColumns, type DataFile } from '../data.ts'
+import { tokenAccuracy } from '../compare/token-accuracy.ts'
+import { classificationColumns } from '../data.ts'
 import { UsageError } from '../exit.ts'
 import { formatSeconds } from '../format.ts'
-import { locateModel } from '../model.ts'
+import { type LocatedModel, locateModel, openBaseModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
 import { taskOptionOf } from '../task.ts'
 import { COMPARED_TASKS } from '../task-names.ts'
-import { readFiles } from '../training-data.ts'
+import { type DataFiles, readFiles, tokenizeFiles } from '../training-data.ts'
 
 /** The options of `peft compare`. */
 export interface CompareOptions extends MethodChoice, Omit<CompareSettings, 'model' | 'data'> {
@@ -81,7 +82,7 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
     model: options.model ?? 'the embedded base',
     data: options.data ?? 'orders',
     task: taskOptionOf(located.task),
-    ...scoreFacts(located.task, files.evaluation!, settings),
+    ...(await scoreFacts(located, files, settings, output)),
     trainExamples: files.train.rows.length,
     evalExamples: files.evaluation!.rows.length,
     settings: {
@@ -111,13 +112,22 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
   )
 }
 
-/** What the score of a task is, and what answering at random scores. */
-function scoreFacts(
-  task: string,
-  evaluation: DataFile,
+/** What the score of a task is, and what knowing nothing scores. */
+async function scoreFacts(
+  located: LocatedModel,
+  files: DataFiles,
   settings: CompareSettings,
-): Pick<Comparison, 'measure' | 'chance'> {
-  if (task === 'CAUSAL_LM') return { measure: questionsIn(evaluation.rows) ? 'exact match' : 'exp(-loss)', chance: 0 }
+  output: Output,
+): Promise<Pick<Comparison, 'measure' | 'chance'>> {
+  const evaluation = files.evaluation!
+  if (located.task === 'CAUSAL_LM') {
+    const tokenizer = await openTokenizer(located)
+    const data = tokenizeFiles(settings, located, files, undefined, tokenizer, output)
+    const model = await openBaseModel(located, {}, output)
+    const { batchSize, threads } = settings
+    const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, threads } })
+    return { measure: 'token accuracy', chance: await tokenAccuracy(trainer, data.evaluation!) }
+  }
   const { labelColumn } = classificationColumns(evaluation, settings)
   const counts = new Map<string, number>()
   for (const row of evaluation.rows as Iterable<Record<string, unknown>>) {

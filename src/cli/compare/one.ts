@@ -15,6 +15,7 @@ import type { MethodResult } from './result.ts'
 import { exactAnswers, forgottenByDecoder, forgottenByEncoder, questionsIn } from './retention.ts'
 import { searchRate } from './search.ts'
 import type { MethodSettings } from './settings.ts'
+import { tokenAccuracy } from './token-accuracy.ts'
 
 /** What is the same for all methods of a comparison. */
 export interface CompareSettings extends TrainingDataOptions {
@@ -85,9 +86,8 @@ export async function compareOne(
   const metrics = await trainer.evaluate(undefined, { signal })
   const { threads, batchSize } = settings
   const questions = located.task === 'CAUSAL_LM' ? questionsIn(files.evaluation!.rows) : undefined
-  const score =
-    metrics.eval_accuracy ??
-    (questions ? await exactAnswers(model, questions, { tokenizer, threads }) : Math.exp(-metrics.eval_loss))
+  const score = metrics.eval_accuracy ?? (await tokenAccuracy(trainer, data.evaluation!))
+  const exact = questions && (await exactAnswers(model, questions, { tokenizer, threads }))
   const isAdapter = model instanceof PeftModel
   const retention = {
     tokenizer,
@@ -102,6 +102,7 @@ export async function compareOne(
     ...method,
     learningRate,
     score,
+    exact,
     loss: metrics.eval_loss,
     trainableParameters: trainable,
     allParameters: all,

@@ -36,11 +36,12 @@ function forgottenMeaning(results: readonly MethodResult[]): string {
     : `is what the adapter adds to the ${forgetting.measure} a token on text it was not trained for (base: ${forgetting.before.toFixed(3)}); switched off, every adapter gives the base`
 }
 
-const HEADER = ['method', 'score', 'trained', 'share', 'seconds', 'memory', 'file', 'forgotten']
+const HEADER = ['method', 'score', 'exact', 'trained', 'share', 'seconds', 'memory', 'file', 'forgotten']
 
 const cells = (result: MethodResult) => [
   result.method,
   result.score.toFixed(4),
+  result.exact === undefined ? '–' : percent(result.exact),
   result.trainableParameters.toLocaleString('en-US'),
   parameterShare(result),
   result.seconds.toFixed(1),
@@ -80,7 +81,10 @@ export function comparisonReport(comparison: Comparison): string {
     ['base model', model],
     ['data', `${data} (${trainExamples} to train on, ${evalExamples} to be tested on)`],
     ['task', task],
-    ['score', chance > 0 ? `${measure}; the largest class alone gives ${chance.toFixed(4)}` : measure],
+    [
+      'score',
+      `${measure}; ${measure === 'accuracy' ? 'the largest class alone' : 'the base before training'} gives ${chance.toFixed(4)}`,
+    ],
     [
       'all methods',
       Object.entries(comparison.settings)
@@ -117,7 +121,7 @@ ${scatterPlot(results, measure, chance)}
 ${results.map(row).join('\n')}
 </tbody>
 </table></div>
-<p>Memory is the peak of the process that trained, the base model included. Forgotten ${escapeHtml(forgottenMeaning(results))}.</p>
+<p>Exact is the share of prompts that are answered letter by letter. Memory is the peak of the process that trained, the base model included. Forgotten ${escapeHtml(forgottenMeaning(results))}.</p>
 ${failed.length ? `<h2>Not compared</h2>\n<dl>${failed.map(({ method, error }) => `<dt>${escapeHtml(method)}</dt><dd>${escapeHtml(error)}</dd>`).join('')}</dl>` : ''}
 </body>
 </html>

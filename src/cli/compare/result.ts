@@ -3,8 +3,10 @@ import type { MethodSettings } from './settings.ts'
 
 /** One method, trained and measured. */
 export interface MethodResult extends MethodSettings {
-  /** The higher the better: accuracy of a classifier, exact answers, or for plain text `exp(-loss)`. */
+  /** The higher the better: the share of right classes, or of right tokens given those before. */
   score: number
+  /** The share of prompts answered letter by letter as they should be; undefined where there are none. */
+  exact?: number
   /** The loss on the evaluation data. */
   loss: number
   trainableParameters: number
@@ -41,8 +43,8 @@ export interface Comparison {
   data: string
   task: string
   /** What `score` counts. */
-  measure: 'accuracy' | 'exact match' | 'exp(-loss)'
-  /** The score of answering at random: the largest class, or 0. */
+  measure: 'accuracy' | 'token accuracy'
+  /** The score of knowing nothing: that of the largest class, or of the base before training. */
   chance: number
   trainExamples: number
   evalExamples: number

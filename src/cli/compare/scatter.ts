@@ -119,7 +119,7 @@ export function scatterPlot(results: readonly Point[], measure: string, chance: 
   if (chance > 0) {
     parts.push(
       `<line class="chance" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${at(y(chance))}" y2="${at(y(chance))}"/>`,
-      `<text class="tick" x="${WIDTH - MARGIN.right - 4}" y="${at(y(chance) - 5)}" text-anchor="end">chance</text>`,
+      `<text class="tick" x="${WIDTH - MARGIN.right - 4}" y="${at(y(chance) - 5)}" text-anchor="end">knowing nothing</text>`,
     )
   }
   const joined = front.map(method => points[results.findIndex(result => result.method === method)])

@@ -72,12 +72,16 @@ function learningRateOf(method: string, given: string | undefined): number {
 /** What the method recommends, apart from what the user has said. */
 function recommendedSet(method: string, own: readonly string[]): string[] {
   const named = namedMethods().get(method)
-  if (!named || named.isPreset) return []
+  if (!named) return []
   const { options = {} } = getPeftMethod(named.peftType).about.recommended
+  const plain = namedMethods().get(named.peftType.toLowerCase())?.options ?? {}
   const said = Object.keys(parseAssignments(own))
   const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
-  return Object.entries(options)
-    .map(([name, value]) => [snakeCase(name), JSON.stringify(value)])
-    .filter(([name]) => !said.includes(name))
-    .map(([name, value]) => `${name}=${value}`)
+  return (
+    Object.entries(options)
+      .map(([name, value]) => [snakeCase(name), JSON.stringify(value)])
+      // What makes a preset what it is stays.
+      .filter(([name]) => !said.includes(name) && JSON.stringify(named.options[name]) === JSON.stringify(plain[name]))
+      .map(([name, value]) => `${name}=${value}`)
+  )
 }

@@ -45,7 +45,7 @@ registerPeftMethod<AdaLoraConfig>({
       return total
     },
     example: options => new AdaLoraConfig({ initR: 4, targetR: 2, ...options }),
-    recommended: { learningRate: 2e-3 },
+    recommended: { learningRate: 2e-3, options: { targetModules: 'all-linear' } },
     oracle: 'adapters/adalora',
   },
   can: {

@@ -22,7 +22,7 @@ registerPeftMethod<AdapterHubLoraConfig>({
     parameters: 'r (in + out) a layer; out with scale, r² + out² with VeRA, out more with DoRA',
     count: countHubLora,
     example: options => new AdapterHubLoraConfig({ r: 4, ...options }),
-    recommended: { learningRate: 1e-3 },
+    recommended: { learningRate: 1e-3, options: { intermediateLora: true, outputLora: true } },
     oracle: 'adapterhub/lora-bert',
   },
   can: {

@@ -24,7 +24,7 @@ registerPeftMethod<KronAConfig>({
       return sizes.reduce((sum, size) => sum + size, 0)
     },
     example: options => new KronAConfig(options),
-    recommended: { learningRate: 5e-3 },
+    recommended: { learningRate: 5e-3, options: { targetModules: 'all-linear' } },
   },
   can: {
     merge: true,

@@ -90,7 +90,7 @@ registerPeftMethod<LoraConfig>({
     parameters: 'r (in + out) a layer; with DoRA out more',
     count: countParameters,
     example: options => new LoraConfig({ r: 4, loraAlpha: 8, ...options }),
-    recommended: { learningRate: 2e-4 },
+    recommended: { learningRate: 2e-4, options: { targetModules: 'all-linear', r: 16, loraAlpha: 32 } },
     presets: {
       dora: { title: 'DoRA (arXiv 2402.09353)', create: () => new LoraConfig({ useDora: true }) },
       rslora: { title: 'rsLoRA (arXiv 2312.03732)', create: () => new LoraConfig({ useRslora: true }) },

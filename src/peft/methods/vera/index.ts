@@ -21,7 +21,7 @@ registerPeftMethod<VeraConfig>({
     parameters: 'r + out a layer',
     count: ({ r }, targets) => [...targets.values()].reduce((sum, layer) => sum + r + (layer as Linear).outFeatures, 0),
     example: options => new VeraConfig({ r: 8, ...options }),
-    recommended: { learningRate: 1e-2 },
+    recommended: { learningRate: 1e-2, options: { targetModules: 'all-linear' } },
     oracle: 'adapters/vera',
   },
   can: {
