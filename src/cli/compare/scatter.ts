@@ -87,10 +87,13 @@ export function scatterPlot(results: readonly Point[], measure: string, chance: 
   const x = scaleLog()
     .domain([Math.min(...counts) / 1.6, Math.max(...counts) * 1.6])
     .range([MARGIN.left, WIDTH - MARGIN.right])
-  const lowest = Math.min(...scores, chance > 0 ? chance : Math.min(...scores))
-  const spread = Math.max(Math.max(...scores) - lowest, 0.02)
+  const [worst, best] = [Math.min(...scores), Math.max(...scores)]
+  // Far below all methods, knowing nothing would only take the place of the differences between them.
+  const showsChance = chance > 0 && chance > worst - 0.6 * (best - worst)
+  const lowest = showsChance ? Math.min(worst, chance) : worst
+  const spread = Math.max(best - lowest, 0.02)
   const y = scaleLinear()
-    .domain([Math.max(0, lowest - 0.06 * spread), Math.min(1, Math.max(...scores) + 0.06 * spread)])
+    .domain([Math.max(0, lowest - 0.06 * spread), Math.min(1, best + 0.06 * spread)])
     .range([HEIGHT - MARGIN.bottom, MARGIN.top])
   const points = results.map(({ method, score, trainableParameters }) => ({
     text: method,
@@ -116,7 +119,7 @@ export function scatterPlot(results: readonly Point[], measure: string, chance: 
     `<text class="label" x="${WIDTH / 2}" y="${HEIGHT - 10}" text-anchor="middle">trained parameters (logarithmic)</text>`,
     `<text class="label" transform="translate(16 ${HEIGHT / 2}) rotate(-90)" text-anchor="middle">${escapeHtml(measure)}</text>`,
   ]
-  if (chance > 0) {
+  if (showsChance) {
     parts.push(
       `<line class="chance" x1="${MARGIN.left}" x2="${WIDTH - MARGIN.right}" y1="${at(y(chance))}" y2="${at(y(chance))}"/>`,
       `<text class="tick" x="${WIDTH - MARGIN.right - 4}" y="${at(y(chance) - 5)}" text-anchor="end">knowing nothing</text>`,
