@@ -123,7 +123,14 @@ async function withTraining(
   trained: TunedModel,
   adapterFolder: string | undefined,
 ): Promise<PreTrainedModel | PeftModel<PreTrainedModel>> {
-  if (adapterFolder !== undefined) return PeftModel.fromPretrained(model, adapterFolder, { onWarning: () => {} })
+  if (trained instanceof PeftModel) {
+    const changesInputs = trained.activeAdapters.some(name => trained.adapter(name).method.enter)
+    if (changesInputs) return PeftModel.fromPretrained(model, adapterFolder!, { onWarning: () => {} })
+    // The encoder with its adapters takes the place of the plain one: "all-linear" would reach into this head too.
+    const copy = model.clone()
+    copy.setSubmodule(model.baseModelPrefix, trained.model.getSubmodule(model.baseModelPrefix))
+    return copy
+  }
   const values = new Map((trained as PreTrainedModel).namedParameters())
   const copy = model.clone()
   for (const [name, parameter] of copy.namedParameters()) {
