@@ -38,7 +38,7 @@ describe('imports between layers', () => {
     expect(violations[0]).toMatchObject({
       file: 'src/nn/a.ts',
       line: 2,
-      allowed: 'nn may import: graph, weights, util',
+      allowed: 'nn may import: graph, weights, quantization, util',
     })
     expect(violations[0].what).toContain('nn imports models: src/models/x.ts')
   })
@@ -141,7 +141,7 @@ describe('the command', () => {
     const { status, stderr, stdout } = spawnSync(process.execPath, [script, root], { encoding: 'utf8' })
     expect(status).toBe(1)
     expect(stderr).toContain('src/nn/a.ts:1  nn imports cli: src/cli/main.ts (import)')
-    expect(stderr).toContain('allowed: nn may import: graph, weights, util')
+    expect(stderr).toContain('allowed: nn may import: graph, weights, quantization, util')
     expect(stderr).toContain('way out: ')
     expect(stdout).toBe('layers: 2 files, 1 imports, 1 violations\n')
   })

@@ -3,7 +3,6 @@ import type { ParameterSnapshot } from '../models/fed-parameters.ts'
 import type { FinishReason, GenerateInputs, GenerateOptions, GenerativeModel } from '../models/generator.ts'
 import type { TensorData } from '../runtime/index.ts'
 import { Random } from '../util/random.ts'
-import { Decoder, type FilledPositions } from './decoder.ts'
 import { encodePrompts } from './encoder.ts'
 import { forbid, penalizeRepetition } from './logits.ts'
 import { type SpecialTokens, specialTokens } from './model-files.ts'
@@ -11,6 +10,7 @@ import { type GenerationSettings, resolveSettings } from './options.ts'
 import { acquireProgram } from './programs.ts'
 import { checkPrompts, checkRecordings } from './prompts.ts'
 import { mostLikely, sample } from './sampling.ts'
+import { DecodingSession, type Prelude } from './session.ts'
 import { StopStringDetector } from './stop-strings.ts'
 import { ADAPTER_INDICES, type GenerationTrace, generationTrace, sourceSpecs } from './trace.ts'
 
@@ -67,7 +67,6 @@ export class Generation {
       )
     }
     this.#rows = rows ? { [ADAPTER_INDICES]: rows.indices } : {}
-    this.#refuseWindow()
     this.#values = fed.snapshot()
     this.#encoderValues = encoder?.fed.snapshot()
     this.#preludeValues = prelude?.fed.snapshot()
@@ -83,29 +82,34 @@ export class Generation {
       this.beginnings = this.prompts.map(() => beginning)
     }
     const constants = await this.#encode(tokens)
-    const prelude = await this.#fillPrelude()
     using program = await acquireProgram(this.#base, this.#trace, settings)
-    const decoder = new Decoder(program, this.beginnings, {
+    await using session = new DecodingSession(program, {
       ...settings,
       maxPositions: settings.maxPositions + this.#virtualTokens,
-      constants: { ...constants, ...this.#rows },
-      prelude,
+      prelude: this.#prelude(),
       padTokenId: tokens.padTokenId,
       inputs: this.#trace.inputs,
       cache: this.#trace.cache,
       parameters: await this.#values.feeds(),
     })
     const rows = this.beginnings.map((beginning, row) => new Row(beginning, row, settings, tokens))
-    let logits = await decoder.prefill()
+    let logits = await session.join(this.beginnings, { ...constants, ...this.#rows })
+    let active = [...rows.keys()]
     while (true) {
       const step: NewToken[] = []
-      for (const [row, state] of rows.entries()) {
-        if (!state.finished) step.push({ row, ...state.next(logits[row]) })
+      for (const [i, row] of active.entries()) {
+        if (!rows[row].finished) step.push({ row, ...rows[row].next(logits[i]) })
       }
       yield step
-      if (rows.every(row => row.finished)) return
+      const left = active.filter(row => !rows[row].finished)
+      if (left.length === 0) return
       settings.signal?.throwIfAborted()
-      logits = await decoder.step(rows.map(row => row.last))
+      // Moving rows costs about as much as a step: it is worth it when many have ended.
+      if (left.length <= active.length / 2) {
+        await session.select(left.map(row => active.indexOf(row)))
+        active = left
+      }
+      logits = await session.step(active.map(row => rows[row].last))
     }
   }
 
@@ -114,28 +118,18 @@ export class Generation {
     return this.#model.getBaseModel?.() ?? this.#model
   }
 
-  /**
-   * A sliding window counts positions of the cache. Where it would hide virtual tokens, the padding between them and a
-   * shorter prompt would hide them too early.
-   */
-  #refuseWindow(): void {
-    const { window, maxNewTokens } = this.#settings
-    if (this.#virtualTokens === 0 || this.#trace.encoder) return
-    const lengths = new Set(this.prompts.map(prompt => prompt.length))
-    if (lengths.size === 1 || this.#virtualTokens + Math.max(...lengths) + maxNewTokens <= window) return
-    throw new Error(
-      `generate: the prompts have different lengths, behind ${this.#virtualTokens} virtual tokens of an adapter, in a ` +
-        `model with a sliding window of ${window} positions; generate for each prompt by itself`,
-    )
-  }
-
   /** The keys and values of what stands before every text; undefined where there is nothing. */
-  async #fillPrelude(): Promise<FilledPositions | undefined> {
+  #prelude(): Prelude | undefined {
     const { prelude } = this.#trace
     if (!prelude) return undefined
-    // It runs once and is short: the engine need not keep the weights in a form of its own for it.
-    using program = await acquireProgram(this.#base, prelude, { ...this.#settings, mode: 'small' })
-    return { length: prelude.length, values: await program.run(await this.#preludeValues!.feeds()) }
+    return {
+      length: prelude.length,
+      compute: async store => {
+        // It runs once and is short: the engine need not keep the weights in a form of its own for it.
+        using program = await acquireProgram(this.#base, prelude, { ...this.#settings, mode: 'small' })
+        await program.run(await this.#preludeValues!.feeds(), { store })
+      },
+    }
   }
 
   /** What an encoder makes of the prompts; undefined for a model that has none. */

@@ -1,5 +1,5 @@
-/** @file The keys and values of earlier tokens, in buffers that change their size rarely. */
-import type { TensorData } from '../runtime/index.ts'
+/** @file The keys and values of earlier tokens, in memory of the engine that changes its size rarely. */
+import type { Engine, Memory, MemoryCopy, OutputCopy, ResidentTensor } from '../runtime/index.ts'
 
 /** One tensor of the cache: a name, heads and the width of a head. */
 export interface StoredTensor {
@@ -8,73 +8,104 @@ export interface StoredTensor {
   width: number
 }
 
+/** Positions of one row of a store, and where they come to stand. */
+export interface Span {
+  store: KeyValueStore
+  row: number
+  from: number
+  to: number
+  count: number
+}
+
 /**
- * Buffers `[batch, heads, capacity, width]` that are filled from the front. The capacity is a multiple of `bucket`, so
- * that the engine sees few different shapes and a buffer is seldom copied.
+ * Memories `[rows, heads, capacity, width]` in the engine, filled from the front. They are never sent: a step is fed
+ * them as they are, and what it adds is written behind what they hold. The capacity is a multiple of `bucket`, so that
+ * memory is seldom copied; what is not filled holds zeros.
  */
 export class KeyValueStore {
   /** How many positions are filled. */
   length = 0
   /** How many there are. */
-  capacity = 0
-  readonly #batch: number
-  readonly #bucket: number
+  readonly capacity: number
+  readonly rows: number
+  readonly #engine: Engine
   readonly #tensors: readonly StoredTensor[]
-  readonly #buffers: Float32Array[]
+  readonly #memories: readonly Memory[]
 
-  constructor(tensors: readonly StoredTensor[], batch: number, bucket: number) {
+  private constructor(
+    engine: Engine,
+    tensors: readonly StoredTensor[],
+    memories: readonly Memory[],
+    size: { rows: number; capacity: number },
+  ) {
+    this.#engine = engine
     this.#tensors = tensors
-    this.#batch = batch
-    this.#bucket = bucket
-    this.#buffers = tensors.map(() => new Float32Array(0))
+    this.#memories = memories
+    this.rows = size.rows
+    this.capacity = size.capacity
   }
 
-  /** The buffers as inputs, by name. */
-  feeds(): Record<string, TensorData> {
+  /** A store of `rows` rows with room for at least `positions`. */
+  static async create(
+    engine: Engine,
+    tensors: readonly StoredTensor[],
+    { rows, positions, bucket }: { rows: number; positions: number; bucket: number },
+  ): Promise<KeyValueStore> {
+    const capacity = Math.ceil(positions / bucket) * bucket
+    const memories = await engine.allocate(tensors.map(({ heads, width }) => rows * heads * capacity * width))
+    return new KeyValueStore(engine, tensors, memories, { rows, capacity })
+  }
+
+  /** The memories as inputs, by name. */
+  feeds(): Record<string, ResidentTensor> {
     return Object.fromEntries(
       this.#tensors.map(({ name, heads, width }, i) => {
-        return [name, { dtype: 'float32', dims: [this.#batch, heads, this.capacity, width], data: this.#buffers[i] }]
+        return [name, { dtype: 'float32', dims: [this.rows, heads, this.capacity, width], memory: this.#memories[i] }]
       }),
     )
   }
 
-  /** Adds `count` positions, `[batch, heads, count, width]` for each tensor in order. */
-  append(rows: readonly Float32Array[], count: number): void {
-    const before = this.capacity
-    const needed = this.length + count
-    if (needed > before) this.capacity = Math.ceil(needed / this.#bucket) * this.#bucket
-    for (const [i, { heads, width }] of this.#tensors.entries()) {
-      const planes = this.#batch * heads
-      if (needed > before) {
-        const larger = new Float32Array(planes * this.capacity * width)
-        copyPlanes(larger, this.capacity * width, 0, this.#buffers[i], before * width, planes, this.length * width)
-        this.#buffers[i] = larger
-      }
-      copyPlanes(
-        this.#buffers[i],
-        this.capacity * width,
-        this.length * width,
-        rows[i],
-        count * width,
-        planes,
-        count * width,
-      )
-    }
-    this.length = needed
+  /**
+   * Where outputs `[rows, heads, count, width]` are written, by the names of the tensors: behind what is filled. They
+   * count from {@link KeyValueStore.length} on, which is for the caller to raise.
+   */
+  appended(count: number): Record<string, OutputCopy[]> {
+    return Object.fromEntries(
+      this.#tensors.map(({ name, heads, width }, i) => {
+        const size = count * width
+        const copy = {
+          ...{ to: this.#memories[i], count: this.rows * heads, size },
+          ...{ fromOffset: 0, fromStride: size },
+          ...{ toOffset: this.length * width, toStride: this.capacity * width },
+        }
+        return [name, [copy]]
+      }),
+    )
   }
-}
 
-/** Copies the first `size` values of each plane of `from` to position `offset` of each plane of `to`. */
-function copyPlanes(
-  to: Float32Array,
-  toStride: number,
-  offset: number,
-  from: Float32Array,
-  fromStride: number,
-  planes: number,
-  size: number,
-): void {
-  for (let plane = 0; plane < planes; plane++) {
-    to.set(from.subarray(plane * fromStride, plane * fromStride + size), plane * toStride + offset)
+  /** Fills row by row from other stores of the same tensors: entry `i` says what comes into row `i`. */
+  async fill(rows: readonly (readonly Span[])[]): Promise<void> {
+    const copies: MemoryCopy[] = []
+    for (const [i, { heads, width }] of this.#tensors.entries()) {
+      for (const [row, spans] of rows.entries()) {
+        for (const { store, row: source, from, to, count } of spans) {
+          if (count === 0) continue
+          copies.push({
+            ...{ from: store.#memories[i], to: this.#memories[i], count: heads, size: count * width },
+            fromOffset: (source * heads * store.capacity + from) * width,
+            fromStride: store.capacity * width,
+            toOffset: (row * heads * this.capacity + to) * width,
+            toStride: this.capacity * width,
+          })
+        }
+      }
+    }
+    await this.#engine.copy(copies)
+    this.length = Math.max(this.length, ...rows.flat().map(({ to, count }) => to + count))
+  }
+
+  /** Gives the memory back. */
+  async free(): Promise<void> {
+    await this.#engine.free(this.#memories)
   }
 }

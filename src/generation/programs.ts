@@ -1,6 +1,14 @@
 /** @file Compiled generations, kept with the model that they were made of. */
 import { pushSlices } from '../graph/index.ts'
-import { type CompileOptions, defaultEngine, type Engine, type Executable, type TensorData } from '../runtime/index.ts'
+import {
+  type CompileOptions,
+  defaultEngine,
+  type Engine,
+  type Executable,
+  type Feed,
+  type RunOptions,
+  type TensorData,
+} from '../runtime/index.ts'
 import type { TracedProgram } from './trace.ts'
 
 /** How many compiled generations a model keeps: each holds the weights in the engine's own form. */
@@ -8,7 +16,9 @@ const KEPT = 4
 
 /** A compiled generation. Disposing of it only says that it is not used any more. */
 export interface Program extends Disposable {
-  run(feeds: Readonly<Record<string, TensorData>>): Promise<Record<string, TensorData>>
+  /** What runs it. */
+  readonly engine: Engine
+  run(feeds: Readonly<Record<string, Feed>>, options?: Pick<RunOptions, 'store'>): Promise<Record<string, TensorData>>
 }
 
 /** What compiles, and how. */
@@ -58,7 +68,8 @@ export async function acquireProgram(base: object, trace: TracedProgram, options
     const executable = await entry.executable
     await dropUnused(shelf)
     return {
-      run: feeds => executable.run(feeds),
+      engine,
+      run: (feeds, options) => executable.run(feeds, options),
       [Symbol.dispose]() {
         entry.users--
       },

@@ -9,7 +9,11 @@ import {
   lowerToOnnx,
   type Tensor,
 } from '../graph/index.ts'
+import type { Memory, MemoryCopy, OutputCopy, ResidentTensor } from './memory.ts'
 import type { TensorData } from './tensor-data.ts'
+
+/** What an input is given: values, or values that the engine has. */
+export type Feed = TensorData | ResidentTensor
 
 /** How a graph is compiled. */
 export interface CompileOptions {
@@ -30,16 +34,21 @@ export interface RunOptions {
   seed?: number
   /** Stops before the run starts; one that has started ends first. */
   signal?: AbortSignal
+  /** Outputs that are written into the engine's memory and not given back. */
+  store?: Readonly<Record<string, readonly OutputCopy[]>>
 }
 
 /** A compiled graph in an engine's hands. */
 export interface Session {
-  run(
-    feeds: Readonly<Record<string, TensorData>>,
-    random: readonly RandomFeed[],
-    seed: number,
-  ): Promise<Record<string, TensorData>>
+  run(feeds: Readonly<Record<string, Feed>>, details: RunDetails): Promise<Record<string, TensorData>>
   dispose(): Promise<void>
+}
+
+/** What a session is told beside the feeds of a run. */
+export interface RunDetails {
+  random: readonly RandomFeed[]
+  seed: number
+  store: Readonly<Record<string, readonly OutputCopy[]>>
 }
 
 /** A random input of one run: its shape is known now. */
@@ -56,6 +65,12 @@ export interface Backend {
   /** What models must be written for. */
   readonly target: NonNullable<LoweringOptions['target']>
   load(lowered: LoweredModel, options: CompileOptions): Promise<Session>
+  /** Provides memory, filled with zeros. */
+  allocate(memories: readonly Memory[]): Promise<void>
+  /** Copies between memories, in order, after all runs that were asked for before. */
+  copy(copies: readonly MemoryCopy[]): Promise<void>
+  /** Gives memory back, after all that was asked for before. */
+  free(memories: readonly Memory[]): Promise<void>
   dispose(): Promise<void>
 }
 
@@ -79,13 +94,10 @@ export class Executable {
    *
    * @throws when an input is missing or does not fit, or when `signal` is aborted (with its reason)
    */
-  async run(
-    feeds: Readonly<Record<string, TensorData>>,
-    options: RunOptions = {},
-  ): Promise<Record<string, TensorData>> {
+  async run(feeds: Readonly<Record<string, Feed>>, options: RunOptions = {}): Promise<Record<string, TensorData>> {
     options.signal?.throwIfAborted()
     const dims: Record<string, number> = {}
-    const taken: Record<string, TensorData> = {}
+    const taken: Record<string, Feed> = {}
     for (const input of this.#lowered.inputs) bindDims(input, feeds[input.name], dims)
     for (const input of this.#lowered.inputs) taken[input.name] = checkFeed(input, feeds[input.name], dims)
     const random = this.#lowered.random.map(({ name, shape, keep, site }) => ({
@@ -94,7 +106,7 @@ export class Executable {
       site,
       dims: shape.map(dim => evaluateDim(dim, dims)),
     }))
-    return this.#session.run(taken, random, options.seed ?? 0)
+    return this.#session.run(taken, { random, seed: options.seed ?? 0, store: options.store ?? {} })
   }
 
   /** Frees what the engine holds for it. */
@@ -110,7 +122,7 @@ export class Executable {
 type Input = LoweredModel['inputs'][number]
 
 /** Checks the type and rank of a feed, and gives the named dimensions that it is the first to have their values. */
-function bindDims(input: Input, feed: TensorData | undefined, dims: Record<string, number>): void {
+function bindDims(input: Input, feed: Feed | undefined, dims: Record<string, number>): void {
   const expected = `${input.dtype}${formatShape(input.shape)}`
   if (!feed) throw new Error(`The input "${input.name}" (${expected}) is missing`)
   if (feed.dtype !== input.dtype || feed.dims.length !== input.shape.length) {
@@ -123,11 +135,8 @@ function bindDims(input: Input, feed: TensorData | undefined, dims: Record<strin
 }
 
 /** Checks a feed's lengths, and returns it with nothing but what an engine reads. */
-function checkFeed(
-  input: Input,
-  { dtype, dims: lengths, data, isConstant }: TensorData,
-  dims: Record<string, number>,
-): TensorData {
+function checkFeed(input: Input, feed: Feed, dims: Record<string, number>): Feed {
+  const { dtype, dims: lengths } = feed
   input.shape.forEach((dim, i) => {
     // Where nothing says what its names are, a sum or product counts as a name of its own.
     const isOpen = dimNames(dim).some(name => dims[name] === undefined)
@@ -138,12 +147,20 @@ function checkFeed(
       `The input "${input.name}" must be ${expected} with ${dim} = ${value}, got ${dtype}${formatShape(lengths)}`,
     )
   })
-  return { dtype, dims: lengths, data, ...(isConstant && { isConstant }) }
+  const size = lengths.reduce((a, b) => a * b, 1)
+  if ('memory' in feed && feed.memory.size !== size) {
+    throw new Error(
+      `The input "${input.name}" of shape ${formatShape(lengths)} takes ${size} values, its memory holds ${feed.memory.size}`,
+    )
+  }
+  if ('memory' in feed) return { dtype: feed.dtype, dims: lengths, memory: feed.memory }
+  return { dtype, dims: lengths, data: feed.data, ...(feed.isConstant && { isConstant: true }) }
 }
 
 /** Compiles graphs on a backend. */
 export class Engine {
   readonly #backend: Backend
+  #nextMemory = 0
 
   constructor(backend: Backend) {
     this.#backend = backend
@@ -157,6 +174,28 @@ export class Engine {
       if (pending.isPending) await pending.load?.()
     }
     return new Executable(await this.#backend.load(lowered, options), lowered)
+  }
+
+  /**
+   * Memory that stays with the engine until it is freed, filled with zeros.
+   *
+   * @param sizes the number of float32 values of each
+   * @throws when there is not so much memory
+   */
+  async allocate(sizes: readonly number[]): Promise<Memory[]> {
+    const memories = sizes.map(size => ({ id: this.#nextMemory++, size }))
+    await this.#backend.allocate(memories)
+    return memories
+  }
+
+  /** Copies between memories, in the order given and after all runs that were asked for before. */
+  async copy(copies: readonly MemoryCopy[]): Promise<void> {
+    await this.#backend.copy(copies)
+  }
+
+  /** Gives memory back; runs that were asked for before still have it. */
+  async free(memories: readonly Memory[]): Promise<void> {
+    await this.#backend.free(memories)
   }
 
   /** Ends the backend: its thread and everything it holds. */

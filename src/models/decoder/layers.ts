@@ -2,6 +2,7 @@
 import {
   add,
   addDims,
+  cumulativeSum,
   type Dim,
   type Graph,
   greater,
@@ -49,17 +50,23 @@ export function runLayers(
   const states = [hidden]
   for (const layer of layers) {
     const { window } = layer
-    if (!masks.has(window)) masks.set(window, minimum(full, windowMask(graph, sequence, past, window!)))
+    if (!masks.has(window))
+      masks.set(window, minimum(full, windowMask(graph, sequence, past, window!, cache && attention_mask)))
     const index = states.length - 1
     states.push(layer.forward(states[index], { layer: index, mask: masks.get(window), rotary: rotary?.(index), cache }))
   }
   return states
 }
 
-/** Hides the keys that lie `window` positions back or more; additive, `[1, 1, queries, past + queries]`. */
-function windowMask(graph: Graph, queries: Dim, past: Dim, window: number): Tensor {
+/**
+ * Hides the keys that lie `window` positions back or more; additive, `[batch or 1, 1, queries, past + queries]`.
+ *
+ * @param attentionMask of a sequence with a cache, int64 `[batch, past + queries]`: what it hides are no positions, since
+ *   caches hold places that are not used
+ */
+function windowMask(graph: Graph, queries: Dim, past: Dim, window: number, attentionMask?: Tensor): Tensor {
   const total = addDims(past, queries)
-  const positions = range(graph, total)
-  const oldest = sub(unsqueeze(slice(positions, 0, past, total), [1]), window)
-  return additiveMask(unsqueeze(greater(unsqueeze(positions, [0]), oldest), [0, 1]))
+  const positions = attentionMask ? cumulativeSum(attentionMask, 1) : unsqueeze(range(graph, total), [0])
+  const oldest = sub(unsqueeze(slice(positions, 1, past, total), [2]), window)
+  return additiveMask(unsqueeze(greater(unsqueeze(positions, [1]), oldest), [1]))
 }

@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads'
 import type { LoweredModel } from '../../graph/index.ts'
 import { encodeModel } from '../../onnx/index.ts'
 import type { Backend, CompileOptions, Session } from '../engine.ts'
+import type { Memory, MemoryCopy } from '../memory.ts'
 import { KeptFeeds } from './kept-feeds.ts'
 import { placeWeights } from './weights.ts'
 
@@ -32,9 +33,9 @@ export class NodeBackend implements Backend {
     await this.#call('create', { session, model: bytes, options: sessionOptions(options, folder) })
     const kept = new KeptFeeds()
     return {
-      run: async (feeds, random, seed) => {
+      run: async (feeds, details) => {
         try {
-          return await this.#call('run', { session, feeds: kept.toSend(feeds), random, seed })
+          return await this.#call('run', { session, feeds: kept.toSend(feeds), ...details })
         } catch (cause) {
           // It is not certain that the values arrived.
           kept.forget()
@@ -44,6 +45,19 @@ export class NodeBackend implements Backend {
       dispose: () =>
         this.#worker ? this.#call('release', { session, profile: Boolean(options.profile) }) : Promise.resolve(),
     }
+  }
+
+  allocate(memories: readonly Memory[]): Promise<void> {
+    return this.#call('allocate', { memories })
+  }
+
+  copy(copies: readonly MemoryCopy[]): Promise<void> {
+    return this.#call('copy', { copies })
+  }
+
+  async free(memories: readonly Memory[]): Promise<void> {
+    // A thread that has ended has none.
+    if (this.#worker) await this.#call('free', { memories })
   }
 
   async dispose(): Promise<void> {

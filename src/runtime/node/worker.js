@@ -15,6 +15,13 @@ import { fillDropoutMask } from './random.js'
 const sessions = new Map()
 
 /**
+ * Values that stay here between runs.
+ *
+ * @type {Map<number, Float32Array>}
+ */
+const memories = new Map()
+
+/**
  * @param {{ session: number, model: Uint8Array, options: object }} request
  */
 async function create({ session, model, options }) {
@@ -38,19 +45,64 @@ function keptTensor(kept, name, id) {
 }
 
 /**
+ * @typedef {{ count: number, size: number, fromOffset: number, fromStride: number, toOffset: number, toStride: number }} Blocks
+ * @typedef {{ id: number, size: number }} Memory
+ */
+
+/** @param {Memory} memory */
+function valuesOf({ id }) {
+  const values = memories.get(id)
+  if (values) return values
+  throw new Error('Values that were kept between runs are gone: their memory was freed, or the engine was disposed')
+}
+
+/**
+ * @param {Float32Array} from
+ * @param {Float32Array} to
+ * @param {Blocks} blocks
+ */
+function copyBlocks(from, to, { count, size, fromOffset, fromStride, toOffset, toStride }) {
+  for (let i = 0; i < count; i++) {
+    const start = fromOffset + i * fromStride
+    to.set(from.subarray(start, start + size), toOffset + i * toStride)
+  }
+}
+
+/** @param {{ memories: Memory[] }} request */
+function allocate({ memories: wanted }) {
+  const made = wanted.map(({ size }) => new Float32Array(size))
+  for (const [i, { id }] of wanted.entries()) memories.set(id, made[i])
+}
+
+/** @param {{ copies: (Blocks & { from: Memory, to: Memory })[] }} request */
+function copy({ copies }) {
+  for (const { from, to, ...blocks } of copies) copyBlocks(valuesOf(from), valuesOf(to), blocks)
+}
+
+/** @param {{ memories: Memory[] }} request */
+function free({ memories: unwanted }) {
+  for (const { id } of unwanted) memories.delete(id)
+}
+
+/**
  * @param {{
  *   session: number,
- *   feeds: Record<string, { id?: number, dtype?: any, dims?: number[], data?: any }>,
+ *   feeds: Record<string, { id?: number, dtype?: any, dims?: number[], data?: any, memory?: Memory }>,
  *   random: { name: string, dims: number[], keep: number, site: number }[],
  *   seed: number,
+ *   store: Record<string, (Blocks & { to: Memory })[]>,
  * }} request
  */
-async function run({ session, feeds, random, seed }) {
+async function run({ session, feeds, random, seed, store }) {
   const found = sessions.get(session)
   if (!found) throw new Error('This computation was disposed')
   /** @type {Record<string, Tensor>} */
   const inputs = {}
   for (const [name, feed] of Object.entries(feeds)) {
+    if (feed.memory) {
+      inputs[name] = new Tensor('float32', valuesOf(feed.memory), feed.dims)
+      continue
+    }
     inputs[name] = feed.data
       ? new Tensor(feed.dtype, feed.data, feed.dims)
       : keptTensor(found.kept.get(name), name, feed.id)
@@ -68,6 +120,13 @@ async function run({ session, feeds, random, seed }) {
     inputs[name] = new Tensor('float32', used, dims)
   }
   const results = await found.session.run(inputs)
+  for (const [name, copies] of Object.entries(store)) {
+    const { [name]: result } = results
+    for (const { to, ...blocks } of copies) {
+      copyBlocks(/** @type {Float32Array} */ (result.data), valuesOf(to), blocks)
+    }
+    delete (/** @type {Record<string, Tensor>} */ (results)[name])
+  }
   return Object.fromEntries(
     Object.entries(results).map(([name, { type, dims, data }]) => [name, { dtype: type, dims, data }]),
   )
@@ -83,7 +142,7 @@ async function release({ session, profile }) {
   await found?.session.release()
 }
 
-const actions = { create, run, release }
+const actions = { create, run, release, allocate, copy, free }
 
 /**
  * @param {{ id: number, action: string, request: any }} call

@@ -26,6 +26,9 @@ export function standardEngine(): Engine {
   const backend: Backend = {
     target: 'standard',
     load: (lowered, options) => node.load(lowered, options),
+    allocate: memories => node.allocate(memories),
+    copy: copies => node.copy(copies),
+    free: memories => node.free(memories),
     dispose: () => node.dispose(),
   }
   return new Engine(backend)
