@@ -1,11 +1,13 @@
 /** @file Loading a checkpoint into a model: every parameter gets its place in a file. Node only. */
-import type { Parameter } from '../nn/index.ts'
+import { Conv1D, type Parameter } from '../nn/index.ts'
+import { type QuantizedFile, readQuantized } from '../quantization/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { Checkpoint, convertedToFloat32, isFloatDtype, type TensorInfo } from '../weights/index.ts'
 import { findJoined, matchNames } from './checkpoint-names.ts'
 import { AutoConfig, type ConfigOverrides, type PretrainedConfig } from './config.ts'
 import { resolveModelFolder } from './hub.ts'
 import type { FromPretrainedOptions, ModelClass, PreTrainedModel } from './pretrained-model.ts'
+import { giveQuantized, planQuantization, requestedQuantization } from './quantize.ts'
 import { untieDifferentCopies } from './tied.ts'
 
 const LISTED = 12
@@ -25,28 +27,58 @@ export async function loadPretrained<T extends PreTrainedModel>(
   options: FromPretrainedOptions,
 ): Promise<T> {
   const { config: given, numLabels, id2label, label2id, seed = 0, onWarning: warn = printOnce, ...rest } = options
-  const { ignoreMismatchedSizes = false, conversionCacheDir, ...hubOptions } = rest
+  const { ignoreMismatchedSizes = false, conversionCacheDir, quantize, quantizationConfig, ...hubOptions } = rest
   const folder = await resolveModelFolder(folderOrHubId, hubOptions)
   const config = withLabels(given ?? (await AutoConfig.fromPretrained(folder)), { numLabels, id2label, label2id })
-  refuseQuantized(config)
+  const quantization = requestedQuantization({ quantize, quantizationConfig })
+  if (quantization && config.quantization_config) refuseTwice(config)
   for (const warning of config.warnings) warn(`${config.label}: ${warning}`)
 
   const model = modelClass.fromConfig(config)
   model.nameOrPath = folderOrHubId
   await using checkpoint = await Checkpoint.open(folder)
   const joined = findJoined(model, checkpoint)
+  const packed = config.quantization_config
+    ? await readQuantized(checkpoint, config.quantization_config, config.label, {
+        cacheDir: conversionCacheDir,
+        joined: [...joined.values()],
+      })
+    : undefined
+  if (packed) refusePackedParts(model, packed)
   const parts = new Set([...joined.values()].flatMap(tensor => tensor.parts))
-  const names = [...checkpoint.names.filter(name => !parts.has(name)), ...joined.keys()]
+  const names = packed
+    ? [...packed.layouts.keys(), ...packed.others]
+    : [...checkpoint.names.filter(name => !parts.has(name)), ...joined.keys()]
   const { keyOf, unexpected } = matchNames(model, names)
   await untieDifferentCopies(model, keyOf, checkpoint, warn)
-  const infoOf = (key: string) => joined.get(key) ?? checkpoint.info(key)
+  const turned = transposedParameters(model)
+  const infoOf = (key: string, parameter: Parameter): Pick<TensorInfo, 'shape' | 'dtype' | 'path'> => {
+    if (!packed?.layouts.has(key)) return joined.get(key) ?? checkpoint.info(key)
+    const [rows, columns] = packed.shape(key)
+    return { shape: turned.has(parameter) ? [columns, rows] : [rows, columns], dtype: 'F32', path: checkpoint.paths[0] }
+  }
   const assignments = assign(model, keyOf, checkpoint, infoOf, ignoreMismatchedSizes)
 
-  const floats = await convertedToFloat32(checkpoint, { cacheDir: conversionCacheDir, joined: [...joined.values()] })
-  try {
-    for (const { parameter, key } of assignments) parameter.source = floats.source(key)
-  } finally {
-    await floats.close()
+  if (packed) {
+    for (const { parameter, key } of assignments) {
+      if (packed.layouts.has(key)) parameter.quantized = packed.tensor(key, turned.has(parameter))
+      else parameter.source = packed.source(key)
+    }
+  } else if (quantization) {
+    const plan = planQuantization(model, quantization)
+    await giveQuantized(assignments, checkpoint, plan, { cacheDir: conversionCacheDir, joined })
+    if (plan.misfits.length) {
+      warn(
+        `${config.label}: ${plan.misfits.length} weights fit no block and stay in float32: ${plan.misfits.join(', ')}.`,
+      )
+    }
+  } else {
+    const floats = await convertedToFloat32(checkpoint, { cacheDir: conversionCacheDir, joined: [...joined.values()] })
+    try {
+      for (const { parameter, key } of assignments) parameter.source = floats.source(key)
+    } finally {
+      await floats.close()
+    }
   }
   model.missingParameters = model.initialize(seed)
   model.unexpectedParameters = unexpected
@@ -65,13 +97,28 @@ function withLabels(
   return Object.keys(overrides).length ? config.with(overrides) : config
 }
 
-function refuseQuantized(config: PretrainedConfig): void {
-  if (config.quantization_config === null) return
-  const method = config.quantization_config.quant_method ?? 'an unnamed method'
+function refuseTwice(config: PretrainedConfig): never {
+  const method = config.quantization_config?.quant_method ?? 'an unnamed method'
   throw new Error(
-    `${config.label}: the weights are quantised by ${method}, which is not read. ` +
-      'Take the publication of the model in float32, float16 or bfloat16.',
+    `${config.label}: the weights are quantised by ${method} already; load them without quantize and ` +
+      'quantizationConfig, or take the publication of the model in float32, float16 or bfloat16.',
   )
+}
+
+/** The weights that are stored the other way round than those of a dense layer. */
+function transposedParameters(model: PreTrainedModel): Set<Parameter> {
+  const found = [...model.namedModules()].flatMap(([, module]) => (module instanceof Conv1D ? [module.weight] : []))
+  return new Set(found)
+}
+
+function refusePackedParts(model: PreTrainedModel, { layouts }: QuantizedFile): void {
+  for (const name of layouts.keys()) {
+    if (!model.partOf(model.currentName(name))) continue
+    throw new Error(
+      `${model.config.label}: "${name}" is a quantised part of a larger tensor (an expert), which is not read; ` +
+        'take the publication of the model in float32, float16 or bfloat16.',
+    )
+  }
 }
 
 /** Which tensor each parameter takes. Throws where a shape or a type does not fit, or where nothing fits at all. */
@@ -79,7 +126,7 @@ function assign(
   model: PreTrainedModel,
   keyOf: ReadonlyMap<string, string>,
   checkpoint: Checkpoint,
-  infoOf: (key: string) => Pick<TensorInfo, 'shape' | 'dtype' | 'path'>,
+  infoOf: (key: string, parameter: Parameter) => Pick<TensorInfo, 'shape' | 'dtype' | 'path'>,
   ignoreMismatchedSizes: boolean,
 ): { parameter: Parameter; key: string }[] {
   const keys = new Map<Parameter, { name: string; key: string }>()
@@ -90,7 +137,7 @@ function assign(
   if (keys.size === 0) throw new Error(explainNothingFits(model, checkpoint))
   const result: { parameter: Parameter; key: string }[] = []
   for (const [parameter, { name, key }] of keys) {
-    const { shape, dtype, path } = infoOf(key)
+    const { shape, dtype, path } = infoOf(key, parameter)
     if (shape.join() !== parameter.shape.join()) {
       if (ignoreMismatchedSizes) continue
       throw new Error(
@@ -101,7 +148,7 @@ function assign(
     if (!isFloatDtype(dtype)) {
       throw new Error(
         `${path}: tensor "${key}" holds ${dtype}, expected a floating-point type for the parameter "${name}"; ` +
-          'quantised checkpoints are not read.',
+          'a quantised checkpoint says so in config.json (quantization_config).',
       )
     }
     result.push({ parameter, key })

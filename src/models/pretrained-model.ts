@@ -18,9 +18,10 @@ import {
 } from './generator.ts'
 import type { ResolveOptions } from './hub.ts'
 import type { InputSpec, ModelInputs, ModelOutput, ModelTask } from './inputs.ts'
+import type { QuantizingOptions } from './quantize.ts'
 
 /** Options of `fromPretrained`. */
-export interface FromPretrainedOptions extends Omit<ResolveOptions, 'allowPatterns'> {
+export interface FromPretrainedOptions extends Omit<ResolveOptions, 'allowPatterns'>, QuantizingOptions {
   /** The configuration to build from; by default the config.json beside the weights. */
   config?: PretrainedConfig
   /** The number of classes of a classifier; by default what the configuration says. */
@@ -32,7 +33,7 @@ export interface FromPretrainedOptions extends Omit<ResolveOptions, 'allowPatter
   seed?: number
   /** Whether parameters of another shape than the checkpoint's are drawn anew instead of refused. */
   ignoreMismatchedSizes?: boolean
-  /** Where float32 copies of checkpoints in other types are kept; see `convertedToFloat32`. */
+  /** Where float32 and quantised copies of checkpoints are kept; see `convertedToFloat32`. */
   conversionCacheDir?: string
   /** Takes what is odd and does not prevent loading, one sentence each; by default printed, each once. */
   onWarning?: (message: string) => void
@@ -118,6 +119,17 @@ export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> exten
   /** The number of elements of all parameters, tied ones counted once. */
   numParameters(): number {
     return this.parameters().reduce((total, parameter) => total + parameter.size, 0)
+  }
+
+  /** Whether it holds weights in packed form, which never train. */
+  get isQuantized(): boolean {
+    return this.parameters().some(parameter => parameter.quantized !== undefined)
+  }
+
+  /** The bytes that all values take: packed ones as packed, others 4 each. Transformers' `get_memory_footprint`. */
+  getMemoryFootprint(): number {
+    const bytes = ([, { quantized, size }]: [string, Parameter]) => quantized?.byteLength ?? 4 * size
+    return [...this.namedTensors()].reduce((total, entry) => total + bytes(entry), 0)
   }
 
   /** The name that a tensor of an old checkpoint has today. */
@@ -262,7 +274,8 @@ export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> exten
   }
 
   /**
-   * Writes config.json and model.safetensors as Transformers does, tied parameters once. A model that carries adapters
+   * Writes config.json and model.safetensors as Transformers does, tied parameters once, in float32: quantised weights
+   * are dequantised. A model that carries adapters
    * writes the active one alone, in PEFT's files; several active ones into folders of their names.
    */
   async savePretrained(folder: string): Promise<void> {

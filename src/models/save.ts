@@ -3,6 +3,8 @@ import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../util/files.ts'
 import { SafetensorsFile, saveFile } from '../weights/index.ts'
+import { createConfig } from './config/pretrained.ts'
+import type { PretrainedConfig } from './config.ts'
 import type { PreTrainedModel } from './pretrained-model.ts'
 
 /**
@@ -24,7 +26,7 @@ export async function savePretrained(model: PreTrainedModel, folder: string): Pr
   await using file = await SafetensorsFile.open(path)
   const target = await realpath(path)
   for (const [name, parameter] of parameters) {
-    if (parameter.isLoaded) continue
+    if (parameter.isLoaded || parameter.quantized) continue
     const { source } = parameter
     if (source.kind === 'file' && source.path === target) parameter.source = file.source(name)
   }
@@ -35,5 +37,12 @@ export async function savePretrained(model: PreTrainedModel, folder: string): Pr
     dtype: 'float32',
     ...('torch_dtype' in config.raw && { torch_dtype: 'float32' }),
   })
-  await writeFileAtomic(join(folder, 'config.json'), written.toJSONString())
+  const unquantized = config.quantization_config ? withoutQuantization(written) : written
+  await writeFileAtomic(join(folder, 'config.json'), unquantized.toJSONString())
+}
+
+/** What is written is dequantised, whatever the model was loaded from. */
+function withoutQuantization<T extends PretrainedConfig>(config: T): T {
+  const { quantization_config: _, ...rest } = config.toJSON()
+  return createConfig(rest, config.label) as T
 }

@@ -1,5 +1,6 @@
 /** @file A parameter: a tensor of the model with a place for its values. */
-import type { Graph, Tensor, Traceable, Weight } from '../graph/index.ts'
+import { dequantize, type Graph, type Tensor, type Traceable, type Weight } from '../graph/index.ts'
+import { CODEBOOKS, hasCodebook, type QuantizedTensor } from '../quantization/index.ts'
 import type { Random } from '../util/random.ts'
 import { readSourceFloat32, type TensorSource } from '../weights/index.ts'
 import type { Gradients } from './parameter-vector.ts'
@@ -34,7 +35,8 @@ export interface ParameterOptions {
 }
 
 /**
- * A named tensor of a model. Its values lie in a file (`source`), in memory (`data`), or nowhere yet: then only its
+ * A named tensor of a model. Its values lie in a file (`source`), in packed form (`quantized`), in memory (`data`), or
+ * nowhere yet: then only its
  * shape is known, which is enough to count.
  */
 export class Parameter implements Traceable, Weight {
@@ -51,6 +53,7 @@ export class Parameter implements Traceable, Weight {
   hook: UpdateHook | undefined
   init: Initializer | undefined
   #source: TensorSource | undefined
+  #quantized: QuantizedTensor | undefined
   #data: Float32Array | undefined
   #isShared = false
   #compute: (() => Promise<Float32Array>) | undefined
@@ -139,6 +142,7 @@ export class Parameter implements Traceable, Weight {
     const twin = new Parameter(shape, { requiresGrad, init, isBuffer, isIndex })
     twin.name = this.name
     twin.#source = this.#source
+    twin.#quantized = this.#quantized
     twin.#data = this.#values()
     twin.#compute = this.#compute
     twin.#varies = this.#varies
@@ -159,7 +163,7 @@ export class Parameter implements Traceable, Weight {
 
   /** Whether its values are known: in memory, in a file, or by a computation. */
   get hasValue(): boolean {
-    return this.isLoaded || this.#source !== undefined || this.#compute !== undefined
+    return this.isLoaded || this.#source !== undefined || this.#quantized !== undefined || this.#compute !== undefined
   }
 
   /** Whether its values are still to be worked out (see {@link Parameter.computed}). */
@@ -180,6 +184,9 @@ export class Parameter implements Traceable, Weight {
       return { kind: 'memory', dtype: 'F32', shape: [...this.shape], bytes }
     }
     if (this.#compute) throw new Error(`The values of "${this.name}" have not been computed yet; call load() first`)
+    if (this.#quantized) {
+      throw new Error(`The values of "${this.name}" are quantised; read() dequantises them`)
+    }
     if (!this.#source) {
       throw new Error(`The parameter "${this.name}" has no values: load a checkpoint, or initialise it from a seed`)
     }
@@ -193,10 +200,36 @@ export class Parameter implements Traceable, Weight {
     }
     this.#version++
     this.#source = source
+    this.#quantized = undefined
     this.#data = undefined
     this.#draw = undefined
     this.#compute = undefined
     this.#isShared = false
+  }
+
+  /** The packed form that the values are held in; undefined where they are not, or were loaded. */
+  get quantized(): QuantizedTensor | undefined {
+    return this.isLoaded || this.#compute ? undefined : this.#quantized
+  }
+
+  /**
+   * Takes the values in packed form. The parameter is frozen, as in PEFT: what trains is beside it. Throws when the shape
+   * differs.
+   */
+  set quantized(quantized: QuantizedTensor) {
+    if (quantized.shape.join() !== this.shape.join()) {
+      throw new Error(
+        `The parameter "${this.name}" has shape [${this.shape}], its quantised form has [${quantized.shape}]`,
+      )
+    }
+    this.#version++
+    this.#quantized = quantized
+    this.#source = undefined
+    this.#data = undefined
+    this.#draw = undefined
+    this.#compute = undefined
+    this.#isShared = false
+    this.requiresGrad = false
   }
 
   /** The values in memory, row major. Throws when they were not loaded: `await parameter.load()` does that. */
@@ -232,17 +265,33 @@ export class Parameter implements Traceable, Weight {
         this.#isShared = true
       }
     }
-    this.#data = this.#values() ?? (await readSourceFloat32(this.source))
+    this.#data = this.#values() ?? (await this.#read())
     return this.#data
   }
 
   /** Reads the values without keeping them. */
   async read(): Promise<Float32Array> {
-    return this.#values() ?? (this.#compute ? this.load() : readSourceFloat32(this.source))
+    return this.#values() ?? (this.#compute ? this.load() : this.#read())
+  }
+
+  #read(): Promise<Float32Array> {
+    return this.#quantized ? this.#quantized.read() : readSourceFloat32(this.source)
   }
 
   /** In a graph: what it was bound to there (an input that can change), otherwise a constant. */
   trace(graph: Graph): Tensor {
-    return graph.bound(this) ?? graph.resolve(this) ?? graph.weight(this)
+    return graph.bound(this) ?? graph.resolve(this) ?? this.#constant(graph)
+  }
+
+  #constant(graph: Graph): Tensor {
+    const { quantized } = this
+    if (!quantized) return graph.weight(this)
+    const known = graph.bound(quantized)
+    if (known) return known
+    const { layout, parts } = quantized
+    const codebook = hasCodebook(layout.scheme) ? [...CODEBOOKS[layout.scheme]] : undefined
+    const tensor = dequantize(graph, layout, parts, codebook)
+    graph.bind(quantized, tensor)
+    return tensor
   }
 }

@@ -33,6 +33,7 @@ export {
 } from './formats.ts'
 export { type HotswapOptions, hotswapAdapter } from './hotswap.ts'
 export { adaptersOf, injectAdapterInModel } from './inject-in-model.ts'
+export { prepareModelForKbitTraining } from './kbit.ts'
 export { loadPeftConfig } from './load.ts'
 export type { MergedParameter, MergeOptions } from './merge.ts'
 export {

@@ -166,7 +166,7 @@ function rowsOf(table: Float32Array, tokens: readonly number[], width: number): 
 /** Some rows of a table; only they are read where it lies in a file. */
 export async function readRows(weight: Parameter, tokens: readonly number[]): Promise<Float32Array> {
   const [count, width] = weight.shape
-  const source = weight.isPending ? undefined : weight.source
+  const source = weight.isPending || weight.quantized ? undefined : weight.source
   if (source?.kind !== 'file') return rowsOf(await weight.read(), tokens, width)
   const rows = new Float32Array(tokens.length * width)
   const byteLength = source.byteLength / count

@@ -48,7 +48,14 @@ export async function convertedToFloat32<T extends TensorReader>(
   const { cacheDir = defaultCacheDir(), joined = [] } = options
   const asItIs = joined.length === 0 && !checkpoint.names.some(name => needsConversion(checkpoint.info(name).dtype))
   if (asItIs) return checkpoint
-  const path = join(cacheDir, 'converted', `${await fingerprint(checkpoint, joined)}.safetensors`)
+  const path = join(
+    cacheDir,
+    'converted',
+    `${await fingerprint(
+      checkpoint,
+      joined.map(({ name, parts, shape }) => [name, parts, shape]),
+    )}.safetensors`,
+  )
   return (await openCached(path)) ?? (await convert(checkpoint, joined, path))
 }
 
@@ -56,17 +63,19 @@ function needsConversion(dtype: Dtype): boolean {
   return isFloatDtype(dtype) && dtype !== 'F32'
 }
 
-function defaultCacheDir(): string {
+/** Where copies of checkpoints in other forms are kept: `$PEFT_TS_CACHE`, or `~/.cache/peft-ts`. */
+export function defaultCacheDir(): string {
   return process.env.PEFT_TS_CACHE ?? join(homedir(), '.cache', 'peft-ts')
 }
 
-async function fingerprint(checkpoint: TensorReader, joined: readonly JoinedTensor[]): Promise<string> {
+/** A name for what is made of a checkpoint's files: another one when a file, or what `settings` say (JSON), changes. */
+export async function fingerprint(checkpoint: TensorReader, settings: readonly unknown[]): Promise<string> {
   const hash = createHash('sha256')
   for (const path of [...checkpoint.paths].sort()) {
     const { size, mtimeNs } = await stat(path, { bigint: true })
     hash.update(JSON.stringify([path, String(size), String(mtimeNs)]))
   }
-  for (const { name, parts, shape } of joined) hash.update(JSON.stringify([name, parts, shape]))
+  for (const setting of settings) hash.update(JSON.stringify(setting))
   return hash.digest('hex').slice(0, 32)
 }
 
@@ -87,14 +96,19 @@ async function convert(
 ): Promise<SafetensorsFile> {
   const parts = new Set(joined.flatMap(tensor => tensor.parts))
   const whole = checkpoint.names.filter(name => !parts.has(name))
-  const tensors = [...whole.map(name => ({ ...checkpoint.info(name), name, parts: [name] })), ...joined]
-  const entries = tensors.map(({ name, dtype, shape, parts }): TensorEntry => {
+  await saveFile(path, float32Entries(checkpoint, [...whole, ...joined]), checkpoint.metadata)
+  return SafetensorsFile.open(path)
+}
+
+/** Tensors of a checkpoint, or such put together, to be written with every floating-point one in float32, in pieces. */
+export function float32Entries(checkpoint: TensorReader, tensors: readonly (string | JoinedTensor)[]): TensorEntry[] {
+  return tensors.map(tensor => {
+    const joined = typeof tensor === 'string' ? { ...checkpoint.info(tensor), name: tensor, parts: [tensor] } : tensor
+    const { name, dtype, shape, parts } = joined
     const infos = parts.map(part => checkpoint.info(part))
     const stream = () => convertedPieces(checkpoint, infos)
     return { name, dtype: needsConversion(dtype) ? 'F32' : dtype, shape, stream }
   })
-  await saveFile(path, entries, checkpoint.metadata)
-  return SafetensorsFile.open(path)
 }
 
 async function* convertedPieces(

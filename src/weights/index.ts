@@ -1,7 +1,14 @@
 /** @file Safetensors for Node and the browser: reading, writing, sharded checkpoints, element types. */
 export { fromFloat32, toFloat32 } from './cast.ts'
 export { Checkpoint, type CheckpointOptions } from './checkpoint.ts'
-export { type ConversionOptions, convertedToFloat32, type JoinedTensor } from './convert.ts'
+export {
+  type ConversionOptions,
+  convertedToFloat32,
+  defaultCacheDir,
+  fingerprint,
+  float32Entries,
+  type JoinedTensor,
+} from './convert.ts'
 export {
   asBytes,
   asTypedArray,

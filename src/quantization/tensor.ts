@@ -1,0 +1,123 @@
+/** @file A quantised tensor: what its bytes mean, and where they lie. */
+import { asTypedArray, type Dtype, readSource, type TensorSource } from '../weights/index.ts'
+import { explainMisfit, type QuantizedLayout, type QuantizedSizes, sizesOf } from './layout.ts'
+import { emptyParts, type PackedParts } from './pack.ts'
+import { unpackValues } from './unpack.ts'
+
+/** One of the tensors that a quantised one is stored as; a graph takes it as a constant. */
+export interface QuantizedPart {
+  readonly name: string
+  readonly dtype: 'uint8' | 'float32'
+  readonly shape: readonly number[]
+  readonly source: TensorSource
+}
+
+/** A matrix in packed form. Its bytes stay in their file until an engine maps them. */
+export class QuantizedTensor {
+  readonly layout: QuantizedLayout
+  /** The shape of the values: `[out, in]`, or `[in, out]` where the layout is transposed. */
+  readonly shape: readonly [number, number]
+  /** uint8 `[rows, columns / blockSize, bytes of a block]`, for tables uint8 `[bytes]`. */
+  readonly packed: QuantizedPart
+  /** float32 `[rows, columns / blockSize]`, for tables float32 `[blocks]`. */
+  readonly scales: QuantizedPart
+  /** uint8 `[bytes]`; undefined where zero stands in the middle of int8. */
+  readonly zeroPoints: QuantizedPart | undefined
+
+  /**
+   * @param source all parts one behind the other, as {@link joinParts} has them
+   * @throws when the matrix does not fit the layout, or the source has another length
+   */
+  constructor(name: string, layout: QuantizedLayout, source: TensorSource) {
+    const misfit = explainMisfit(layout)
+    if (misfit) throw new Error(`The quantised tensor "${name}" cannot be: ${misfit}`)
+    const sizes = sizesOf(layout)
+    const bytes = source.kind === 'file' ? source.byteLength : source.bytes.byteLength
+    if (bytes !== sizes.totalBytes) {
+      throw new Error(`The quantised tensor "${name}" has ${bytes} bytes, expected ${sizes.totalBytes}`)
+    }
+    const { rows, columns, blockSize, transposed } = layout
+    this.layout = layout
+    this.shape = transposed ? [columns, rows] : [rows, columns]
+    const { bits, blocks, packedBytes, zeroPointBytes } = sizes
+    const isTable = layout.scheme === 'nf4' || layout.scheme === 'fp4'
+    const perRow = columns / blockSize
+    const packedShape = isTable ? [packedBytes] : [rows, perRow, (blockSize * bits) / 8]
+    const scalesShape = isTable ? [blocks] : [rows, perRow]
+    this.packed = part(`${name}.packed`, 'uint8', packedShape, source, 0)
+    this.scales = part(`${name}.scales`, 'float32', scalesShape, source, packedBytes)
+    this.zeroPoints = zeroPointBytes
+      ? part(`${name}.zero_points`, 'uint8', [zeroPointBytes], source, packedBytes + 4 * blocks)
+      : undefined
+  }
+
+  /** A quantised tensor in memory. */
+  static from(name: string, layout: QuantizedLayout, parts: PackedParts): QuantizedTensor {
+    const bytes = joinParts(parts)
+    return new QuantizedTensor(name, layout, { kind: 'memory', dtype: 'U8', shape: [bytes.byteLength], bytes })
+  }
+
+  /** The sizes of its parts. */
+  get sizes(): QuantizedSizes {
+    return sizesOf(this.layout)
+  }
+
+  /** The bytes that it takes, against 4 a value in float32. */
+  get byteLength(): number {
+    return this.sizes.totalBytes
+  }
+
+  /** Its parts: packed values, scales, and zero points where it has them. */
+  get parts(): readonly QuantizedPart[] {
+    return this.zeroPoints ? [this.packed, this.scales, this.zeroPoints] : [this.packed, this.scales]
+  }
+
+  /** The values, dequantised, row major in {@link QuantizedTensor.shape}. */
+  async read(): Promise<Float32Array> {
+    const [packed, scales, zeroPoints] = await Promise.all(this.parts.map(({ source }) => readSource(source)))
+    const parts = emptyParts(this.layout, 0)
+    const values = unpackValues(
+      { packed, scales: asTypedArray('F32', scales), zeroPoints: zeroPoints ?? parts.zeroPoints },
+      this.layout,
+    )
+    const { rows, columns, transposed } = this.layout
+    return transposed ? transpose(values, rows, columns) : values
+  }
+}
+
+const DTYPES = { uint8: 'U8', float32: 'F32' } as const satisfies Record<QuantizedPart['dtype'], Dtype>
+
+function part(
+  name: string,
+  dtype: QuantizedPart['dtype'],
+  shape: readonly number[],
+  whole: TensorSource,
+  begin: number,
+): QuantizedPart {
+  const byteLength = shape.reduce((a, b) => a * b, dtype === 'float32' ? 4 : 1)
+  const place = { dtype: DTYPES[dtype], shape }
+  const source: TensorSource =
+    whole.kind === 'file'
+      ? { ...whole, ...place, offset: whole.offset + begin, byteLength }
+      : { ...whole, ...place, bytes: whole.bytes.subarray(begin, begin + byteLength) }
+  return { name, dtype, shape, source }
+}
+
+/** The parts one behind the other: packed values, scales, zero points, and zeros up to a multiple of 64 bytes. */
+export function joinParts({ packed, scales, zeroPoints }: PackedParts): Uint8Array {
+  const length = packed.byteLength + scales.byteLength + zeroPoints.byteLength
+  const bytes = new Uint8Array(Math.ceil(length / 64) * 64)
+  bytes.set(packed)
+  bytes.set(new Uint8Array(scales.buffer, scales.byteOffset, scales.byteLength), packed.byteLength)
+  bytes.set(zeroPoints, packed.byteLength + scales.byteLength)
+  return bytes
+}
+
+/** The transpose of a matrix of `rows` rows. */
+export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const result = new Float32Array(values.length)
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) result[column * rows + row] = values[row * columns + column]
+  }
+  return result
+}
