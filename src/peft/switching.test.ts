@@ -119,7 +119,11 @@ describe('a compiled function', () => {
       const executable = await compiling(...parameters)
       const run = executable.run.bind(executable)
       executable.run = (feeds, options) => {
-        sizes.push(...Object.entries(feeds).flatMap(([name, { data }]) => (name in batch ? [] : data.length)))
+        sizes.push(
+          ...Object.entries(feeds).flatMap(([name, feed]) =>
+            'data' in feed && !(name in batch) ? feed.data.length : [],
+          ),
+        )
         return run(feeds, options)
       }
       return executable

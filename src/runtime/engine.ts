@@ -24,6 +24,17 @@ export interface CompileOptions {
   mode?: 'fast' | 'small'
   /** The number of threads; by default one a processor. */
   threads?: number
+  /**
+   * Keep what `fast` repacks in a folder on disk and map it from there, for models whose weights lie in files and are not
+   * small: later starts are quick, and the weights are pages of a file. It takes two to three times the size of the
+   * weights there. The folder is that of `PEFT_TS_CACHE`, else in the user's cache folder.
+   */
+  keepPacked?: boolean
+  /**
+   * Whether products with int8 and int4 weights are exact: the weights are dequantised for each product, as training
+   * does it. By default activations are rounded to 8 bits, which is faster for few rows.
+   */
+  dequantize?: boolean
   /** Where to write a profile of every run (Chrome trace format), for work on the engine itself. */
   profile?: string
 }
@@ -168,7 +179,7 @@ export class Engine {
 
   /** Compiles the computation of `outputs`. */
   async compile(outputs: Readonly<Record<string, Tensor>>, options: CompileOptions = {}): Promise<Executable> {
-    const lowered = lowerToOnnx(outputs, { target: this.#backend.target })
+    const lowered = lowerToOnnx(outputs, { target: this.#backend.target, dequantize: options.dequantize })
     for (const { weight } of lowered.weights) {
       const pending = weight as { isPending?: boolean; load?(): Promise<unknown> }
       if (pending.isPending) await pending.load?.()

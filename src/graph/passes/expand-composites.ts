@@ -30,6 +30,8 @@ export function exponentials(logits: Tensor): { shifted: Tensor; powers: () => T
 const expansions: Readonly<Record<string, RewriteRule>> = {
   StopGradient: (_, [x]) => [x],
 
+  WithGradient: (_, [value]) => [value],
+
   CrossEntropy: ({ attributes }, [logits, labels]) => {
     const { safe, valid } = maskLabels(labels, attributes.ignoreIndex as number)
     const { shifted, total } = exponentials(logits)
@@ -55,7 +57,7 @@ const expansions: Readonly<Record<string, RewriteRule>> = {
 
 /** Expands composites, then merges what became equal. */
 export function expandComposites(outputs: readonly Tensor[]): Rewritten {
-  const expanded = rewrite(outputs, (node, inputs, graph) => expansions[node.op]?.(node, inputs, graph))
+  const expanded = rewrite(outputs, (node, ...rest) => expansions[node.op]?.(node, ...rest))
   const merged = rewrite(expanded.outputs)
   return {
     ...merged,

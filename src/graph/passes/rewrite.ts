@@ -1,8 +1,16 @@
 /** @file Rebuilds a graph from its outputs: dead nodes fall away, equal nodes merge, and a rule may replace any node. */
 import { Graph, type Node, type Tensor } from '../graph.ts'
 
-/** Gives new outputs for a node, built in the new graph from its (already rewritten) inputs; undefined keeps the node. */
-export type RewriteRule = (node: Node, inputs: readonly Tensor[], graph: Graph) => readonly Tensor[] | undefined
+/**
+ * Gives new outputs for a node, built in the new graph from its (already rewritten) inputs; undefined keeps the node.
+ * `map` gives what stands for tensors of earlier nodes.
+ */
+export type RewriteRule = (
+  node: Node,
+  inputs: readonly Tensor[],
+  graph: Graph,
+  map: (tensor: Tensor) => Tensor,
+) => readonly Tensor[] | undefined
 
 /** The result of {@link rewrite}. */
 export interface Rewritten {
@@ -49,7 +57,7 @@ export function rewrite(outputs: readonly Tensor[], rule?: RewriteRule, keep: re
   const known = new Map<string, readonly Tensor[]>()
   for (const node of reachableNodes([...outputs, ...keep])) {
     const inputs = node.inputs.map(input => mapped.get(input)!)
-    let results = rule?.(node, inputs, graph)
+    let results = rule?.(node, inputs, graph, tensor => mapped.get(tensor)!)
     if (!results) {
       const key = signature(node, inputs)
       results = known.get(key)

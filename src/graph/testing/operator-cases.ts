@@ -406,6 +406,11 @@ export const OPERATOR_CASES: readonly OperatorCase[] = [
   { op: 'Slice', build: t => g.slice(t('float32', 4), 0, 0, 5), refuses: /the range ends at 5, axis 0 at 4/ },
   { op: 'Slice', build: t => g.split(t('float32', 4), [2, 3], 0)[0], refuses: /sizes \[2,3\] do not add up to 4/ },
   {
+    op: 'Split',
+    build: t => t('float32', 5).graph.add('Split', [t('float32', 5)], { sizes: [2, 3] })[1],
+    gives: 'float32[3]',
+  },
+  {
     op: 'Concat',
     build: t => g.concat([t('float32', 2, 'past'), t('float32', 2, 3)], -1),
     gives: 'float32[2, past+3]',
@@ -416,6 +421,50 @@ export const OPERATOR_CASES: readonly OperatorCase[] = [
     refuses: /Concat\(float32\[2, 3\], float32\[4, 3\]\): the parts do not fit together along axis 1/,
   },
   { op: 'Concat', build: () => g.concat([], 1), refuses: /nothing to join/ },
+  { op: 'RowPart', build: t => g.rowPart(t('float32', 5, 2), 1, { parts: 2, least: 1 }), gives: 'float32[2, 2]' },
+  { op: 'RowPart', build: t => g.rowPart(t('float32', 5, 2), 1, { parts: 2, least: 4 }), gives: 'float32[1, 2]' },
+  { op: 'RowPart', build: t => g.rowPart(t('float32', 5, 2), 1, { parts: 2, least: 9 }), gives: 'float32[0, 2]' },
+  { op: 'RowPart', build: t => g.rowPart(t('float32'), 0, { parts: 2, least: 1 }), refuses: /a scalar has no rows/ },
+  {
+    op: 'JoinRows',
+    build: t => {
+      const x = t('float32', 'rows', 2)
+      return g.joinRows(
+        [0, 1, 2].map(part => g.rowPart(x, part, { parts: 3, least: 1 })),
+        'rows',
+      )
+    },
+    gives: 'float32[rows, 2]',
+  },
+  {
+    op: 'JoinRows',
+    build: t => g.joinRows([t('float32', 2, 2), t('float32', 2, 3)], 4),
+    refuses: /rows of different kinds/,
+  },
+  {
+    op: 'CountedRows',
+    build: t => g.reshape(g.sum(g.cast(g.countedRows(t('int64', 'batch'), -100), 'float32'), [0], true), [1]),
+    gives: 'float32[1]',
+  },
+  { op: 'CountedRows', build: t => g.countedRows(t('float32', 2), -100), refuses: /expected int64 labels \[rows\]/ },
+  {
+    op: 'After',
+    build: t => g.after(t('float32', 'batch', 3), [t('int64', 2), t('float32')]),
+    gives: 'float32[batch, 3]',
+  },
+  {
+    op: 'WithGradient',
+    build: t => {
+      const x = t('float32', 'batch')
+      return g.withGradient(g.sum(x), [[x, x]])
+    },
+    gives: 'float32[]',
+  },
+  {
+    op: 'WithGradient',
+    build: t => g.withGradient(g.sum(t('float32', 2)), [[t('float32', 2), t('float32', 3)]]),
+    refuses: /float32\[3\] does not belong to float32\[2\]/,
+  },
   { op: 'Pad', build: t => g.pad(t('float32', 2, 'n'), 1, 1, 'm'), gives: 'float32[2, m+n+1]' },
   { op: 'Pad', build: t => g.pad(t('float32', 2), 0, -3, 0), refuses: /\[-1\] is not a shape/ },
 ]

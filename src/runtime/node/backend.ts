@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { LoweredModel } from '../../graph/index.ts'
-import { encodeModel } from '../../onnx/index.ts'
+import { encodeModel, type OnnxNode, type OnnxTensor } from '../../onnx/index.ts'
 import type { Backend, CompileOptions, Session } from '../engine.ts'
 import type { Memory, MemoryCopy } from '../memory.ts'
 import { KeptFeeds } from './kept-feeds.ts'
+import { PackedStore } from './packed-store.ts'
 import { placeWeights } from './weights.ts'
 
 interface Pending {
@@ -30,7 +31,13 @@ export class NodeBackend implements Backend {
       graph: { ...graph, initializers: [...graph.initializers, ...initializers] },
     })
     const session = this.#next++
-    await this.#call('create', { session, model: bytes, options: sessionOptions(options, folder) })
+    const create = (model: Uint8Array | string, own: SessionOptions) =>
+      this.#call('create', { session, model, options: own })
+    const plain = sessionOptions(options, graph.nodes, folder)
+    const keeps = options.keepPacked && options.mode !== 'small' && folder !== undefined
+    const packed = keeps && (await this.#packed(bytes, initializers, { folder, options: plain, create, session }))
+    if (packed) await create(packed, sessionOptions(options, graph.nodes))
+    else await create(bytes, plain)
     const kept = new KeptFeeds()
     return {
       run: async (feeds, details) => {
@@ -45,6 +52,34 @@ export class NodeBackend implements Backend {
       dispose: () =>
         this.#worker ? this.#call('release', { session, profile: Boolean(options.profile) }) : Promise.resolve(),
     }
+  }
+
+  /** The path of the model in the engine's own form; it is made where it is not there. */
+  #packed(
+    bytes: Uint8Array,
+    initializers: readonly OnnxTensor[],
+    how: {
+      folder: string
+      options: SessionOptions
+      session: number
+      create(model: Uint8Array, options: SessionOptions): Promise<void>
+    },
+  ): Promise<string | undefined> {
+    const { folder, options, session, create } = how
+    return new PackedStore().path(bytes, initializers, {
+      folder,
+      onProblem: problem => process.emitWarning(problem),
+      pack: async (path, weights) => {
+        const saving = {
+          save_external_prepacked_constant_initializers: '1',
+          optimized_model_external_initializers_file_name: weights,
+          optimized_model_external_initializers_min_size_in_bytes: '1024',
+        }
+        const extra = { session: { ...options.extra.session, ...saving } }
+        await create(bytes, { ...options, optimizedModelFilePath: path, extra })
+        await this.#call('release', { session, profile: false })
+      },
+    })
   }
 
   allocate(memories: readonly Memory[]): Promise<void> {
@@ -112,12 +147,17 @@ export class NodeBackend implements Backend {
   }
 }
 
+/** ONNX Runtime's options, and where it is to write the model in its own form. */
+type SessionOptions = ReturnType<typeof sessionOptions> & { optimizedModelFilePath?: string }
+
 /** ONNX Runtime's options. Its own optimiser stays off: the graphs are optimised before, and their order matters. */
 function sessionOptions(
   { mode = 'fast', threads = availableParallelism(), profile }: CompileOptions,
+  nodes: readonly OnnxNode[],
   folder?: string,
-): object {
-  const small = mode === 'small'
+) {
+  // The kernel for packed weights dequantises them at each call where it may not arrange them for itself once.
+  const small = mode === 'small' && !nodes.some(({ op }) => op === 'MatMulNBits')
   return {
     graphOptimizationLevel: 'disabled',
     enableMemPattern: false,

@@ -22,6 +22,9 @@ const ONNX_NAMES: Partial<Record<Dtype, OnnxTensor['dtype']>> = {
   BOOL: 'bool',
 }
 
+/** Bytes that an element takes in a view of a weight. */
+const BYTES: Partial<Record<OnnxTensor['dtype'], number>> = { float32: 4, uint16: 2, uint8: 1, uint4: 0.5 }
+
 /** Bytes that may be written into the model itself: protocol buffers end at 2 GB. */
 const EMBEDDED_LIMIT = 1_900_000_000
 
@@ -39,25 +42,31 @@ export interface PlacedWeights {
 export function placeWeights(weights: LoweredModel['weights']): PlacedWeights {
   let embedded = 0
   let folder: string | undefined
-  const initializers = weights.map(({ name, weight }): OnnxTensor => {
+  const initializers = weights.map(({ name, weight, view }): OnnxTensor => {
     const { source } = weight as SourcedWeight
-    const dtype = ONNX_NAMES[source.dtype]
-    if (dtype !== weight.dtype)
+    const own = ONNX_NAMES[source.dtype]
+    if (own !== weight.dtype)
       throw new Error(`The weight "${name}" is ${source.dtype} where ${weight.dtype} is expected`)
+    const { dtype, dims, offset } = view ?? { dtype: own, dims: source.shape, offset: 0 }
+    const whole = source.kind === 'file' ? source.byteLength : source.bytes.byteLength
+    const length = view ? Math.ceil(dims.reduce((a, b) => a * b, BYTES[dtype] ?? 0)) : whole
+    if (offset + length > whole)
+      throw new Error(`The weight "${name}" has ${whole} bytes, ${offset + length} are expected`)
     if (source.kind === 'memory') {
-      embedded += source.bytes.byteLength
+      const data = source.bytes.subarray(offset, offset + length)
+      embedded += data.byteLength
       if (embedded > EMBEDDED_LIMIT) {
         throw new Error(
           `The weights in memory take more than ${EMBEDDED_LIMIT / 1e9} GB, the most that one model can hold; save the model with savePretrained and load it from there, so that they are mapped from the file`,
         )
       }
-      return { name, dtype, dims: source.shape, data: source.bytes }
+      return { name, dtype, dims, data }
     }
     const { root } = parse(source.path)
     folder ??= root
     if (folder !== root) throw new Error(`The weights lie on several drives (${folder} and ${root}); copy them to one`)
     const location = relative(root, source.path).split(sep).join('/')
-    return { name, dtype, dims: source.shape, external: { location, offset: source.offset, length: source.byteLength } }
+    return { name, dtype, dims, external: { location, offset: source.offset + offset, length } }
   })
   return { initializers, folder }
 }
