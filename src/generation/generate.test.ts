@@ -161,6 +161,76 @@ describe('drawing', () => {
   })
 })
 
+describe('several texts a prompt', () => {
+  const model = tinyModel('llama')
+  const prompts = [[5, 9, 2], [11]]
+  const options = { engine, eosTokenId: null, maxNewTokens: 10, doSample: true, temperature: 3, seed: 4 }
+
+  it('are drawn apart, those of a prompt side by side', async () => {
+    const { sequences, newTokens } = await generate(model, prompts, { ...options, numReturnSequences: 3 })
+    expect(new Set(newTokens.map(tokens => tokens.join())).size).toBe(6)
+    const beginnings = sequences.map((sequence, row) => sequence.slice(0, sequence.length - newTokens[row].length))
+    expect(beginnings).toEqual([...Array(3).fill(prompts[0]), ...Array(3).fill(prompts[1])])
+  })
+
+  it('go on as they would from the prompt repeated', async () => {
+    const repeated = prompts.flatMap(prompt => [prompt, prompt])
+    const { newTokens } = await generate(model, prompts, { ...options, numReturnSequences: 2 })
+    expect(newTokens).toEqual((await generate(model, repeated, options)).newTokens)
+    // Rows leave the batch at their ends.
+    const eosTokenId = newTokens[0][2]
+    const ended = await generate(model, prompts, { ...options, numReturnSequences: 2, eosTokenId })
+    expect(ended.newTokens).toEqual((await generate(model, repeated, { ...options, eosTokenId })).newTokens)
+  })
+})
+
+describe('logprobs', () => {
+  it('are told for each token, with the likeliest, and are not changed by options', async () => {
+    const model = tinyModel('llama')
+    const told: unknown[] = []
+    const onToken = (_: number, __: number, logprob: unknown) => void told.push(logprob)
+    const options = { ...greedy, maxNewTokens: 5, logprobs: true, topLogprobs: 2 }
+    const { newTokens, logprobs } = await generate(model, [5, 9, 2], { ...options, onToken })
+    expect(logprobs![0].map(({ token }) => token)).toEqual(newTokens[0])
+    expect(told).toEqual(logprobs![0])
+    for (const { token, logprob, topLogprobs } of logprobs![0]) {
+      expect(topLogprobs).toHaveLength(2)
+      expect(topLogprobs![0]).toEqual({ token, logprob })
+      expect(logprob).toBeLessThan(0)
+    }
+    const penalized = await generate(model, [5, 9, 2], { ...options, logitBias: { [newTokens[0][0]]: -100 } })
+    expect(penalized.logprobs![0][0].topLogprobs).toEqual(logprobs![0][0].topLogprobs)
+    expect(penalized.newTokens[0][0]).not.toBe(newTokens[0][0])
+    expect(await generate(model, [5], { ...greedy, maxNewTokens: 1 })).not.toHaveProperty('logprobs')
+  })
+})
+
+describe('maxLength', () => {
+  it('counts the prompt, row by row', async () => {
+    const { newTokens } = await generate(tinyModel('llama'), [[5, 9, 2], [11]], {
+      engine,
+      eosTokenId: null,
+      maxLength: 8,
+    })
+    expect(newTokens.map(tokens => tokens.length)).toEqual([5, 7])
+    await expect(generate(tinyModel('llama'), [5, 9, 2], { engine, maxLength: 3 })).rejects.toThrow(
+      /maxLength is 3, which counts the 3 tokens that stand before/,
+    )
+  })
+})
+
+describe('the defaults of a folder', () => {
+  it('hold for what is not given, or others in their place', async () => {
+    const model = tinyModel('llama')
+    const generationConfig = { maxNewTokens: 4, eosTokenId: null, repetitionPenalty: 100 }
+    const { newTokens } = await generate(model, [5, 9, 2], { engine, generationConfig })
+    expect(newTokens[0]).toHaveLength(4)
+    expect(new Set(newTokens[0]).size).toBe(4)
+    const own = await generate(model, [5, 9, 2], { engine, generationConfig, maxNewTokens: 12, repetitionPenalty: 1 })
+    expect(own.newTokens).toEqual((await generate(model, [5, 9, 2], greedy)).newTokens)
+  })
+})
+
 describe('repetitionPenalty', () => {
   it('keeps a text from repeating itself', async () => {
     const model = tinyModel('llama')

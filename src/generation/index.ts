@@ -10,11 +10,13 @@ export type {
   GenerateInputs,
   GenerateOptions,
   GenerateResult,
+  GenerationDefaults,
   GenerativeModel,
   Prompts,
   Recordings,
   StreamOptions,
   TokenDecoder,
+  TokenLogprob,
 } from '../models/generator.ts'
 export { generate } from './generate.ts'
 export { GenerationConfig } from './generation-config.ts'

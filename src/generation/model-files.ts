@@ -1,8 +1,8 @@
 /** @file What lies beside a model and matters to generation: its special tokens and its tokenizer. */
 import { AutoTokenizer } from '../data/index.ts'
-import type { GenerativeModel, TokenDecoder } from '../models/generator.ts'
+import type { GenerateOptions, GenerativeModel, TokenDecoder } from '../models/generator.ts'
 import type { PretrainedConfig, Seq2SeqTokenIds } from '../models/index.ts'
-import { type GenerationTokens, readGenerationConfig } from './generation-config.ts'
+import { GenerationConfig, type GenerationTokens } from './generation-config.ts'
 
 /** The tokens that begin and end a text, and the one that rows are filled up with. */
 export interface SpecialTokens {
@@ -20,29 +20,35 @@ export interface SpecialTokens {
   beginSuppressTokens: readonly number[]
 }
 
-/** As asked for, else as generation_config.json beside the model says, else the configuration. */
-export async function specialTokens(
+/** What holds where an option is not given: `generationConfig`, else what generation_config.json beside the model says. */
+export async function generationDefaults(
+  model: GenerativeModel,
+  { generationConfig }: Pick<GenerateOptions, 'generationConfig'>,
+): Promise<GenerationConfig> {
+  if (generationConfig) return generationConfig
+  const folder = folderOf(model)
+  return folder === undefined ? {} : GenerationConfig.fromPretrained(folder)
+}
+
+/** As `options` say, which are completed by {@link generationDefaults}, else the configuration. */
+export function specialTokens(
   model: GenerativeModel,
   options: GenerationTokens & { vocabSize: number },
-): Promise<SpecialTokens> {
+): SpecialTokens {
   const config = model.config as PretrainedConfig & Partial<Seq2SeqTokenIds>
   const behindEncoder = model.task === 'SEQ_2_SEQ_LM'
-  const folder = folderOf(model)
-  const file = folder ? await readGenerationConfig(folder) : {}
-  const choose = <T>(asked: T | undefined, inFile: T | undefined, inConfig: T | undefined): T | null =>
-    asked === undefined ? (inFile ?? inConfig ?? null) : asked
+  const choose = <T>(asked: T | undefined, inConfig: T | undefined): T | null =>
+    asked === undefined ? (inConfig ?? null) : asked
   const pad = options.padTokenId ?? config.pad_token_id ?? 0
   return {
-    eosTokenIds: [choose(options.eosTokenId, file.eosTokenId, config.eos_token_id) ?? []].flat(),
+    eosTokenIds: [choose(options.eosTokenId, config.eos_token_id) ?? []].flat(),
     // Published configurations hold numbers outside the vocabulary, such as -1; any token serves where it is masked.
     padTokenId: pad >= 0 && pad < options.vocabSize ? pad : 0,
-    decoderStartTokenId: choose(options.decoderStartTokenId, file.decoderStartTokenId, config.decoder_start_token_id),
-    forcedBosTokenId: behindEncoder
-      ? choose(options.forcedBosTokenId, file.forcedBosTokenId, config.forced_bos_token_id)
-      : null,
-    forcedEosTokenId: choose(options.forcedEosTokenId, file.forcedEosTokenId, config.forced_eos_token_id),
-    suppressTokens: choose(options.suppressTokens, file.suppressTokens, undefined) ?? [],
-    beginSuppressTokens: choose(options.beginSuppressTokens, file.beginSuppressTokens, undefined) ?? [],
+    decoderStartTokenId: choose(options.decoderStartTokenId, config.decoder_start_token_id),
+    forcedBosTokenId: behindEncoder ? choose(options.forcedBosTokenId, config.forced_bos_token_id) : null,
+    forcedEosTokenId: choose(options.forcedEosTokenId, config.forced_eos_token_id),
+    suppressTokens: options.suppressTokens ?? [],
+    beginSuppressTokens: options.beginSuppressTokens ?? [],
   }
 }
 
@@ -53,7 +59,7 @@ export async function modelTokenizer(model: GenerativeModel): Promise<TokenDecod
   const folder = folderOf(model)
   if (folder === undefined) {
     throw new Error(
-      'stream: the model was not loaded from a folder that could hold its tokenizer; give the option tokenizer',
+      'generate: the model was not loaded from a folder that could hold its tokenizer; give the option tokenizer',
     )
   }
   let tokenizer = tokenizers.get(folder)
@@ -66,7 +72,7 @@ export async function modelTokenizer(model: GenerativeModel): Promise<TokenDecod
     return await tokenizer
   } catch (cause) {
     throw new Error(
-      `stream: the model's folder gives no tokenizer (${(cause as Error).message}); give the option tokenizer`,
+      `generate: the model's folder gives no tokenizer (${(cause as Error).message}); give the option tokenizer`,
       {
         cause,
       },

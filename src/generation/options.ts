@@ -1,142 +1,215 @@
 /** @file The options of a generation, checked and completed. */
-import type { GenerateOptions, TokenDecoder } from '../models/generator.ts'
+import type { GenerateOptions, GenerationDefaults, TokenDecoder } from '../models/generator.ts'
 import type { PretrainedConfig } from '../models/index.ts'
-import { didYouMean } from '../util/nearest.ts'
-
-/** Every option, so that a mistyped one is told. */
-const NAMES: Record<keyof GenerateOptions, true> = {
-  maxNewTokens: true,
-  minNewTokens: true,
-  doSample: true,
-  temperature: true,
-  topK: true,
-  topP: true,
-  repetitionPenalty: true,
-  seed: true,
-  eosTokenId: true,
-  padTokenId: true,
-  decoderStartTokenId: true,
-  decoderInputIds: true,
-  forcedBosTokenId: true,
-  forcedEosTokenId: true,
-  suppressTokens: true,
-  beginSuppressTokens: true,
-  stopStrings: true,
-  tokenizer: true,
-  signal: true,
-  adapterNames: true,
-  onToken: true,
-  engine: true,
-  mode: true,
-  threads: true,
-  cacheBucket: true,
-}
+import type { SequenceBias } from './logits.ts'
+import { checkOptions, expectedOf, fail } from './option-checks.ts'
 
 /** What only matters when tokens are drawn. */
-const SAMPLING = ['temperature', 'topK', 'topP', 'seed'] as const
+const SAMPLING = ['temperature', 'topK', 'topP', 'minP', 'typicalP', 'epsilonCutoff', 'etaCutoff', 'seed'] as const
 
-/** Options that are tokens. */
-const TOKENS = [
-  'eosTokenId',
-  'padTokenId',
-  'decoderStartTokenId',
-  'decoderInputIds',
-  'forcedBosTokenId',
-  'forcedEosTokenId',
-  'suppressTokens',
-  'beginSuppressTokens',
-] as const
+/** What only matters to beams. */
+const BEAMS = ['lengthPenalty', 'earlyStopping', 'renormalizeLogits'] as const
 
-/** Options with their defaults, and what the configuration limits. */
-export interface GenerationSettings extends Omit<GenerateOptions, 'stopStrings' | 'onToken'> {
-  maxNewTokens: number
-  minNewTokens: number
+/** What decides about the tokens of one row. */
+export interface ChoiceSettings {
   doSample: boolean
   temperature: number
   topK: number
   topP: number
+  minP: number
+  typicalP: number
+  epsilonCutoff: number
+  etaCutoff: number
   repetitionPenalty: number
-  seed: number
+  encoderRepetitionPenalty: number
+  presencePenalty: number
+  frequencyPenalty: number
+  noRepeatNgramSize: number
+  encoderNoRepeatNgramSize: number
+  badWordsIds: readonly (readonly number[])[]
+  sequenceBias: SequenceBias
+  logitBias: Readonly<Record<number, number>>
+  exponentialDecayLengthPenalty: readonly [start: number, factor: number] | null
+  minNewTokens: number
+  minLength: number
+  /** Undefined where {@link maxLength} limits a row. */
+  maxNewTokens: number | undefined
+  maxLength: number | undefined
   stopStrings: readonly string[]
   tokenizer?: TokenDecoder
+  logprobs: boolean
+  topLogprobs: number
+  seed: number
+  /** How many positions the model was made for; Infinity where the configuration does not say. */
+  maxPositions: number
+}
+
+/** Options with their defaults, and what the configuration limits. */
+export interface GenerationSettings
+  extends Omit<GenerateOptions, keyof ChoiceSettings | 'onToken' | 'generationConfig'>,
+    ChoiceSettings {
+  numBeams: number
+  numReturnSequences: number
+  earlyStopping: boolean | 'never'
+  lengthPenalty: number
+  renormalizeLogits: boolean
   cacheBucket: number
+  vocabSize: number
+}
+
+/** What the configuration of a model limits. */
+export interface ModelLimits {
   vocabSize: number
   /** How many positions the model was made for; Infinity where the configuration does not say. */
   maxPositions: number
-  /** How far back its layers see; Infinity unless some have a sliding window. */
-  window: number
 }
 
-/** Checks the options and fills in the defaults. Throws for the first that is wrong. */
-export function resolveSettings(options: GenerateOptions, config: PretrainedConfig): GenerationSettings {
-  for (const name of Object.keys(options)) {
-    if (!(name in NAMES))
-      throw new Error(`generate: there is no option "${name}".${didYouMean(name, Object.keys(NAMES))}`)
-  }
-  const { doSample = false, maxNewTokens = 20, minNewTokens = 0, temperature = 1, topK = 50, topP = 1 } = options
-  const { repetitionPenalty = 1, cacheBucket = 64 } = options
+/** The limits of a model with this configuration. */
+export function limitsOf(config: PretrainedConfig): ModelLimits {
   const fields = config as PretrainedConfig & Record<string, unknown>
-  const vocabSize = fields.vocab_size as number
-  const stopStrings = typeof options.stopStrings === 'string' ? [options.stopStrings] : (options.stopStrings ?? [])
+  return {
+    vocabSize: fields.vocab_size as number,
+    maxPositions: (fields.max_position_embeddings as number | undefined) ?? Number.POSITIVE_INFINITY,
+  }
+}
 
-  check('maxNewTokens', maxNewTokens, isWhole(maxNewTokens, 1), 'a whole number of at least 1')
-  const fitting = isWhole(minNewTokens, 0) && minNewTokens <= maxNewTokens
-  check('minNewTokens', minNewTokens, fitting, `a whole number from 0 to maxNewTokens (${maxNewTokens})`)
-  const way = 'a number above 0; for the most likely tokens leave out doSample'
-  check('temperature', temperature, Number.isFinite(temperature) && temperature > 0, way)
-  check('topK', topK, isWhole(topK, 0), 'a whole number of at least 0 (0 for all tokens)')
-  check('topP', topP, topP >= 0 && topP <= 1, 'a number from 0 to 1')
-  const positive = Number.isFinite(repetitionPenalty) && repetitionPenalty > 0
-  check('repetitionPenalty', repetitionPenalty, positive, 'a number above 0 (1 for none)')
-  check('cacheBucket', cacheBucket, isWhole(cacheBucket, 1), 'a whole number of at least 1')
-  const seeded = options.seed === undefined || Number.isFinite(options.seed)
-  check('seed', options.seed, seeded, 'a number')
-  for (const name of TOKENS) {
-    for (const id of [options[name] ?? []].flat()) {
-      check(name, id, isWhole(id, 0) && id < vocabSize, `a token of the vocabulary, 0 to ${vocabSize - 1}`)
-    }
+/** Throws for the first option that is wrong by itself or together with another that was given. */
+export function checkGiven(options: GenerateOptions, { vocabSize }: ModelLimits): void {
+  checkOptions(options, vocabSize)
+  const { maxNewTokens, maxLength, minNewTokens, minLength, decoderInputIds, decoderStartTokenId } = options
+  refuseBoth({ maxNewTokens, maxLength })
+  refuseBoth({ minNewTokens, minLength })
+  if (decoderInputIds && decoderStartTokenId !== undefined && decoderStartTokenId !== decoderInputIds[0]) {
+    fail('decoderStartTokenId', decoderStartTokenId, `the first of decoderInputIds (${decoderInputIds[0]})`)
   }
-  const { decoderInputIds, decoderStartTokenId } = options
-  if (decoderInputIds) {
-    check('decoderInputIds', '[]', decoderInputIds.length > 0, 'at least one token, the start')
-    const both = decoderStartTokenId !== undefined && decoderStartTokenId !== decoderInputIds[0]
-    check('decoderStartTokenId', decoderStartTokenId, !both, `the first of decoderInputIds (${decoderInputIds[0]})`)
+  if (options.topLogprobs && !options.logprobs) {
+    throw new Error(`generate: topLogprobs is ${options.topLogprobs} without logprobs; give logprobs: true as well`)
   }
-  for (const text of stopStrings) {
-    check('stopStrings', text, typeof text === 'string' && text !== '', 'texts of at least one character')
+}
+
+function refuseBoth(pair: Record<string, number | undefined>): void {
+  const [[first, a], [second, b]] = Object.entries(pair)
+  if (a === undefined || b === undefined) return
+  throw new Error(
+    `generate: got ${first} (${a}) and ${second} (${b}), expected one of them; ${second} counts the prompt`,
+  )
+}
+
+/**
+ * Completes options that were checked: those that were given, else what `defaults` (a folder's generation_config.json)
+ * say, else Transformers' defaults. A length that was given replaces both lengths of the defaults.
+ *
+ * @throws when options contradict each other or have no effect
+ */
+export function resolveSettings(
+  options: GenerateOptions,
+  limits: ModelLimits,
+  defaults: GenerationDefaults = {},
+): GenerationSettings {
+  const { generationConfig: _, onToken: __, ...given } = definedEntries(options)
+  const merged: Omit<GenerateOptions, 'generationConfig' | 'onToken'> = { ...lengthsBeside(given, defaults), ...given }
+  const settings: GenerationSettings = {
+    ...merged,
+    ...limits,
+    doSample: merged.doSample ?? false,
+    numBeams: merged.numBeams ?? 1,
+    numReturnSequences: merged.numReturnSequences ?? 1,
+    earlyStopping: merged.earlyStopping ?? false,
+    lengthPenalty: merged.lengthPenalty ?? 1,
+    renormalizeLogits: merged.renormalizeLogits ?? false,
+    temperature: merged.temperature ?? 1,
+    topK: merged.topK ?? 50,
+    topP: merged.topP ?? 1,
+    minP: merged.minP ?? 0,
+    typicalP: merged.typicalP ?? 1,
+    epsilonCutoff: merged.epsilonCutoff ?? 0,
+    etaCutoff: merged.etaCutoff ?? 0,
+    repetitionPenalty: merged.repetitionPenalty ?? 1,
+    encoderRepetitionPenalty: merged.encoderRepetitionPenalty ?? 1,
+    presencePenalty: merged.presencePenalty ?? 0,
+    frequencyPenalty: merged.frequencyPenalty ?? 0,
+    noRepeatNgramSize: merged.noRepeatNgramSize ?? 0,
+    encoderNoRepeatNgramSize: merged.encoderNoRepeatNgramSize ?? 0,
+    badWordsIds: merged.badWordsIds ?? [],
+    sequenceBias: merged.sequenceBias ?? [],
+    logitBias: merged.logitBias ?? {},
+    exponentialDecayLengthPenalty: merged.exponentialDecayLengthPenalty ?? null,
+    minNewTokens: merged.minNewTokens ?? 0,
+    // As in Transformers, where both are said.
+    minLength: merged.minNewTokens === undefined ? (merged.minLength ?? 0) : 0,
+    maxNewTokens: merged.maxNewTokens ?? (merged.maxLength === undefined ? 20 : undefined),
+    maxLength: merged.maxNewTokens === undefined ? merged.maxLength : undefined,
+    stopStrings: [merged.stopStrings ?? []].flat(),
+    logprobs: merged.logprobs ?? false,
+    topLogprobs: merged.topLogprobs ?? 0,
+    seed: merged.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    cacheBucket: merged.cacheBucket ?? 64,
   }
-  if (stopStrings.length && !options.tokenizer) {
-    throw new Error('generate: stopStrings were given without a tokenizer, which is needed to find them; give both')
+  refuseWithoutEffect(given, settings)
+  refuseShorter(given, settings)
+  checkTogether(settings)
+  return settings
+}
+
+/** The most new tokens of a row. Throws where there is no room for one. */
+export function newTokenLimit(settings: Pick<ChoiceSettings, 'maxNewTokens' | 'maxLength'>, beginning: number): number {
+  const limit = settings.maxNewTokens ?? settings.maxLength! - beginning
+  if (limit >= 1) return limit
+  throw new Error(
+    `generate: maxLength is ${settings.maxLength}, which counts the ${beginning} tokens that stand before the new ones; ` +
+      'give maxNewTokens, or a maxLength above that',
+  )
+}
+
+/** `defaults` without the lengths that those which were given replace. */
+function lengthsBeside(given: GenerateOptions, defaults: GenerationDefaults): GenerationDefaults {
+  const rest = { ...defaults }
+  if (given.maxNewTokens !== undefined || given.maxLength !== undefined) {
+    rest.maxNewTokens = rest.maxLength = undefined
   }
-  const unused = SAMPLING.filter(name => options[name] !== undefined)
-  if (options.doSample === undefined && unused.length) {
+  if (given.minNewTokens !== undefined || given.minLength !== undefined) {
+    rest.minNewTokens = rest.minLength = undefined
+  }
+  return rest
+}
+
+function refuseWithoutEffect(given: GenerateOptions, { doSample, numBeams }: GenerationSettings): void {
+  const has = (names: readonly string[]) => `${names.join(', ')} ${names.length > 1 ? 'have' : 'has'} no effect`
+  const drawing = SAMPLING.filter(name => given[name] !== undefined)
+  if (given.doSample === undefined && !doSample && drawing.length) {
     throw new Error(
-      `generate: ${unused.join(', ')} ${unused.length > 1 ? 'have' : 'has'} no effect on the most likely tokens; ` +
+      `generate: ${has(drawing)} on the most likely tokens; ` +
         'give doSample: true to draw, or doSample: false to keep the most likely ones',
     )
   }
-  return {
-    ...options,
-    ...{ doSample, maxNewTokens, minNewTokens, temperature, topK, topP, repetitionPenalty, cacheBucket, stopStrings },
-    seed: options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
-    vocabSize,
-    maxPositions: (fields.max_position_embeddings as number | undefined) ?? Number.POSITIVE_INFINITY,
-    window: slidingWindow(fields),
+  const searching = BEAMS.filter(name => given[name] !== undefined)
+  if (given.numBeams === undefined && numBeams === 1 && searching.length) {
+    throw new Error(`generate: ${has(searching)} without beams; give numBeams as well`)
   }
 }
 
-function slidingWindow({ layer_types: types, sliding_window: window }: Record<string, unknown>): number {
-  const slides = !Array.isArray(types) || types.includes('sliding_attention')
-  return slides && typeof window === 'number' && window > 0 ? window : Number.POSITIVE_INFINITY
+/** Refuses a least length that was asked for and cannot be reached. One of a file only keeps the text from ending. */
+function refuseShorter({ minNewTokens, minLength }: GenerateOptions, settings: GenerationSettings): void {
+  const { maxNewTokens, maxLength } = settings
+  if (minNewTokens !== undefined && maxNewTokens !== undefined && minNewTokens > maxNewTokens) {
+    fail('minNewTokens', minNewTokens, `a whole number from 0 to maxNewTokens (${maxNewTokens})`)
+  }
+  if (minLength !== undefined && maxLength !== undefined && minLength > maxLength) {
+    fail('minLength', minLength, `a whole number from 0 to maxLength (${maxLength})`)
+  }
 }
 
-function isWhole(value: number, min: number): boolean {
-  return Number.isSafeInteger(value) && value >= min
+function checkTogether(settings: GenerationSettings): void {
+  const { doSample, numBeams, numReturnSequences: count } = settings
+  // Files that do not draw may hold a temperature of 0.
+  const expected = doSample && expectedOf('temperature', settings.temperature)
+  if (expected) fail('temperature', settings.temperature, expected)
+  if (numBeams > 1 && count > numBeams) fail('numReturnSequences', count, `at most numBeams (${numBeams})`)
+  if (numBeams === 1 && !doSample && count > 1) {
+    fail('numReturnSequences', count, '1, since the most likely tokens are always the same; give doSample or numBeams')
+  }
 }
 
-function check(name: string, value: unknown, isRight: boolean, expected: string): void {
-  if (isRight) return
-  throw new Error(
-    `generate: ${name} is ${typeof value === 'string' ? JSON.stringify(value) : value}, expected ${expected}`,
-  )
+function definedEntries<T extends object>(entries: T): T {
+  return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined)) as T
 }

@@ -49,7 +49,8 @@ let nextEngineId = 0
  * @param base the model without adapters; what is compiled lives as long as it does, or until it is released
  */
 export async function acquireProgram(base: object, trace: TracedProgram, options: ProgramOptions): Promise<Program> {
-  const { mode, threads } = options
+  const { mode, threads, keepPacked, dequantize } = options
+  const compile = { mode, threads, keepPacked, dequantize }
   const engine = options.engine ?? (await defaultEngine())
   let shelf = shelves.get(base)
   if (!shelf) {
@@ -59,8 +60,8 @@ export async function acquireProgram(base: object, trace: TracedProgram, options
   }
   let engineId = engineIds.get(engine)
   if (engineId === undefined) engineIds.set(engine, (engineId = nextEngineId++))
-  const key = [engineId, mode, threads, trace.signature].join()
-  const entry: Entry = shelf.get(key) ?? { executable: compileTrace(trace, engine, { mode, threads }), users: 0 }
+  const key = [engineId, mode, threads, keepPacked, dequantize, trace.signature].join()
+  const entry: Entry = shelf.get(key) ?? { executable: compileTrace(trace, engine, compile), users: 0 }
   shelf.delete(key)
   shelf.set(key, entry)
   entry.users++

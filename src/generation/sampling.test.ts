@@ -1,9 +1,11 @@
 /** @file Choosing tokens: what can be drawn, how often, and what cannot. */
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../util/random.ts'
 import { forbid, penalizeRepetition } from './logits.ts'
-import { mostLikely, sample } from './sampling.ts'
+import { mostLikely, narrow, type SamplingOptions, sample } from './sampling.ts'
+import { largestAt } from './select.ts'
 
 const all = { temperature: 1, topK: 0, topP: 1 }
 const logitsOf = (probabilities: readonly number[]) => Float32Array.from(probabilities, Math.log)
@@ -94,6 +96,67 @@ describe('sample', () => {
     for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       expect(() => sample(new Float32Array(3).fill(value), all, new Random(0))).toThrow(/no finite logits/)
     }
+  })
+})
+
+interface Golden {
+  scores: number[]
+  warpers: { options: Partial<SamplingOptions>; least: number; expected: (number | null)[] }[]
+}
+
+// By golden.py in the same folder, with transformers 5.23 and torch 2.15.
+const golden: Golden = JSON.parse(readFileSync(new URL('testing/golden.json', import.meta.url), 'utf8'))
+
+describe("Transformers' warpers", () => {
+  const cases = golden.warpers.map(({ expected, ...rest }) => [rest, expected] as const)
+
+  it.each(cases)('%j', ({ options, least }, expected) => {
+    const { tokens, scores, count } = narrow(Float32Array.from(golden.scores), { ...all, ...options }, least)
+    const got = Array<number | null>(expected.length).fill(null)
+    for (let i = 0; i < count; i++) got[tokens[i]] = scores[i]
+    expect(got).toEqual(expected.map(score => (score === null ? null : expect.closeTo(score, 5))))
+  })
+
+  it('keep what sorting all tokens would keep, of many', () => {
+    const share = fc.double({ min: 0.01, max: 0.99, noNaN: true })
+    fc.assert(
+      fc.property(fc.integer(), share, fc.boolean(), fc.integer({ min: 1, max: 4 }), (seed, p, typical, least) => {
+        const random = new Random(seed)
+        const scores = Float32Array.from({ length: 300 }, () => Math.round(6 * random.normal()) / 2)
+        const options = typical ? { typicalP: p } : { topP: p }
+        const { tokens, count } = narrow(scores, { ...all, ...options }, least)
+        expect([...tokens.subarray(0, count)]).toEqual(bySorting(scores, p, typical, least))
+      }),
+    )
+  })
+})
+
+/** What top-p or typical sampling keeps, by the definition. */
+function bySorting(scores: Float32Array, p: number, typical: boolean, least: number): number[] {
+  const largest = Math.max(...scores)
+  const weights = [...scores].map(score => Math.exp(score - largest))
+  const total = weights.reduce((a, b) => a + b, 0)
+  const surprise = [...scores].map(score => largest + Math.log(total) - score)
+  const entropy = weights.reduce((sum, weight, i) => sum + (weight / total) * surprise[i], 0)
+  const keys = typical ? surprise.map(value => Math.abs(value - entropy)) : [...scores].map(score => -score)
+  const order = [...keys.keys()].sort((a, b) => keys[a] - keys[b] || a - b)
+  let [kept, mass] = [0, 0]
+  while (kept < order.length && mass < p) mass += weights[order[kept++]] / total
+  const last = keys[order[kept - 1]]
+  const stays = (token: number, place: number) => place < Math.max(kept, least) || (typical && keys[token] <= last)
+  return order.filter(stays).sort((a, b) => a - b)
+}
+
+describe('largestAt', () => {
+  it('gives the places of the largest, the first of equal ones first', () => {
+    const values = fc.array(fc.integer({ min: -5, max: 5 }), { minLength: 1, maxLength: 40 })
+    fc.assert(
+      fc.property(values, fc.integer({ min: 1, max: 50 }), (list, n) => {
+        const expected = [...list.keys()].sort((a, b) => list[b] - list[a] || a - b).slice(0, n)
+        expect(largestAt(Float32Array.from(list), n)).toEqual(expected)
+      }),
+    )
+    expect(largestAt(Float32Array.of(Number.NEGATIVE_INFINITY, 1, Number.NaN), 3)).toEqual([1])
   })
 })
 

@@ -1,5 +1,7 @@
-/** @file Choosing a token by its logits: the most likely one, or one drawn among the likely. */
+/** @file Choosing a token by its scores: the most likely one, or one drawn among the likely. */
 import type { Random } from '../util/random.ts'
+import { Candidates } from './candidates.ts'
+import { nthLargest } from './select.ts'
 
 /** How tokens are drawn. */
 export interface SamplingOptions {
@@ -7,15 +9,24 @@ export interface SamplingOptions {
   /** 0 for all tokens. */
   topK: number
   topP: number
+  /** 0 for all tokens, as the cutoffs. */
+  minP?: number
+  /** 1 for all tokens. */
+  typicalP?: number
+  epsilonCutoff?: number
+  etaCutoff?: number
 }
 
-/** The first of the tokens with the largest logit. Throws where the model gives no numbers. */
-export function mostLikely(logits: Float32Array): number {
+/** Where the candidates of one choice are gathered: choices do not overlap. */
+const gathered = new Candidates()
+
+/** The first of the tokens with the largest score. Throws where the model gives no numbers. */
+export function mostLikely(scores: Float32Array): number {
   let best = -1
   let largest = Number.NEGATIVE_INFINITY
-  for (let token = 0; token < logits.length; token++) {
-    if (!(logits[token] > largest)) continue
-    largest = logits[token]
+  for (let token = 0; token < scores.length; token++) {
+    if (!(scores[token] > largest)) continue
+    largest = scores[token]
     best = token
   }
   if (best < 0 || largest === Number.POSITIVE_INFINITY) {
@@ -27,54 +38,38 @@ export function mostLikely(logits: Float32Array): number {
 }
 
 /**
- * Draws a token. Temperature, top-k and top-p (arXiv 1904.09751) apply in this order, as in Transformers: ties with the
- * k-th logit stay, and the most likely token always does.
+ * The tokens among which one is drawn, with the temperature in their scores. Everything applies in Transformers' order:
+ * temperature, top-k, top-p, min-p, typical, epsilon and eta; ties with the k-th score stay.
+ *
+ * @param least how many tokens always stay
+ * @param shift taken from every score before the temperature applies, which changes no probability
+ * @returns what the next call overwrites
  */
-export function sample(logits: Float32Array, { temperature, topK, topP }: SamplingOptions, random: Random): number {
-  const largest = logits[mostLikely(logits)]
-  const lowest = topK > 0 && topK < logits.length ? nthLargest(logits, topK) : Number.NEGATIVE_INFINITY
-  let tokens: number[] = []
-  for (let token = 0; token < logits.length; token++) {
-    if (logits[token] >= lowest && logits[token] > Number.NEGATIVE_INFINITY) tokens.push(token)
-  }
-  const weightOf = (token: number) => Math.exp((logits[token] - largest) / temperature)
-  if (topP < 1) tokens = nucleus(tokens, logits, weightOf, topP)
-  const weights = tokens.map(weightOf)
-  let left = random.uniform() * weights.reduce((a, b) => a + b, 0)
-  for (const [i, weight] of weights.entries()) {
-    left -= weight
+export function narrow(scores: Float32Array, options: SamplingOptions, least = 1, shift = 0): Candidates {
+  const { temperature, topK, topP, minP = 0, typicalP = 1, epsilonCutoff = 0, etaCutoff = 0 } = options
+  const k = Math.max(topK, least)
+  // The temperature does not change which are the k largest.
+  gathered.take(scores, topK > 0 && k < scores.length ? nthLargest(scores, k) : undefined)
+  gathered.temper(temperature, shift)
+  if (topP < 1) gathered.topP(topP, least)
+  if (minP > 0) gathered.minP(minP, least)
+  if (typicalP < 1) gathered.typicalP(typicalP, least)
+  if (epsilonCutoff > 0) gathered.epsilonCutoff(epsilonCutoff, least)
+  if (etaCutoff > 0) gathered.etaCutoff(etaCutoff, least)
+  return gathered
+}
+
+/** Draws a token. */
+export function sample(scores: Float32Array, options: SamplingOptions, random: Random): number {
+  const candidates = narrow(scores, options, 1, scores[mostLikely(scores)])
+  const { tokens, weights, count } = candidates
+  let left = random.uniform() * candidates.weigh()
+  let last = 0
+  for (let i = 0; i < count; i++) {
+    left -= weights[i]
     if (left < 0) return tokens[i]
+    if (weights[i] > 0) last = i
   }
   // Rounding can leave a remainder after the last.
-  return tokens[weights.findLastIndex(weight => weight > 0)]
-}
-
-/** The fewest most likely tokens whose weights make up more than `share` of the total. */
-function nucleus(tokens: number[], logits: Float32Array, weightOf: (token: number) => number, share: number): number[] {
-  const descending = tokens.sort((a, b) => logits[b] - logits[a] || a - b)
-  const weights = descending.map(weightOf)
-  const removable = (1 - share) * weights.reduce((a, b) => a + b, 0)
-  let count = descending.length
-  let removed = 0
-  while (count > 1 && removed + weights[count - 1] <= removable) removed += weights[--count]
-  return descending.slice(0, count)
-}
-
-/** The n-th largest value, kept at the root of a heap of the n largest. */
-function nthLargest(values: Float32Array, n: number): number {
-  const heap = values.slice(0, n).sort()
-  for (let i = n; i < values.length; i++) {
-    const value = values[i]
-    if (!(value > heap[0])) continue
-    let at = 0
-    while (true) {
-      let child = 2 * at + 1
-      if (child + 1 < n && heap[child + 1] < heap[child]) child++
-      if (child >= n || heap[child] >= value) break
-      heap[at] = heap[child]
-      at = child
-    }
-    heap[at] = value
-  }
-  return heap[0]
+  return tokens[last]
 }

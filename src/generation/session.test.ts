@@ -107,6 +107,22 @@ describe.each(Object.entries(models))('rows of %s', (_, make) => {
     expect(mostLikely(logits[0])).toBe(expected[0][0])
   })
 
+  it('leave while others join, some or all', async () => {
+    const model = make()
+    const next = async (...texts: number[][]) =>
+      (await Promise.all(texts.map(text => alone(model, text)))).map(([token]) => token)
+    await using session = await begin(model)
+    await session.join([PROMPTS[0], PROMPTS[1], PROMPTS[2]])
+    await session.step([7, 8, 9])
+    expect((await session.join([PROMPTS[3]], {}, [2, 0])).map(mostLikely)).toEqual(await next([...PROMPTS[3]]))
+    expect((await session.step([5, 6, 4])).map(mostLikely)).toEqual(
+      await next([...PROMPTS[2], 9, 5], [...PROMPTS[0], 7, 6], [...PROMPTS[3], 4]),
+    )
+    await session.join([PROMPTS[1]], {}, [])
+    expect(session.lengths).toEqual([PROMPTS[1].length])
+    expect((await session.step([3])).map(mostLikely)).toEqual(await next([...PROMPTS[1], 3]))
+  })
+
   it('repeat one text, and part from each other', async () => {
     const model = make()
     await using session = await begin(model)

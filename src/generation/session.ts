@@ -67,34 +67,40 @@ export class DecodingSession implements AsyncDisposable {
    * Reads prompts, which become the last rows.
    *
    * @param rowInputs what belongs to the new rows and is the same in every step, `[prompts, ...]` each
+   * @param kept the rows that stay, as for `select`, whose work is saved by this; all by default
    * @returns the logits that follow each prompt
    */
   async join(
     prompts: readonly (readonly number[])[],
     rowInputs: Readonly<Record<string, TensorData>> = {},
+    kept: readonly number[] = [...this.#starts.keys()],
   ): Promise<Float32Array[]> {
     const inputs = constant(rowInputs)
     const { cacheBucket: bucket, padTokenId } = this.#options
     const longest = Math.max(...prompts.map(prompt => prompt.length))
     const starts = prompts.map(prompt => longest - prompt.length)
     const tokens = prompts.flatMap((prompt, row) => [...Array<number>(starts[row]).fill(padTokenId), ...prompt])
-    const before = this.#store
-    const all = before && appendRows(this.#inputs, inputs)
-    const store = await this.#create(prompts.length, this.#first + longest + (before ? 0 : bucket))
+    const [before, current] = [this.#store, this.#current()]
+    const others = kept.map(row => current[row])
+    const all = others.length ? appendRows(selectRows(this.#inputs, kept), inputs) : inputs
+    const store = await this.#create(prompts.length, this.#first + longest + (others.length ? 0 : bucket))
     let logits: Float32Array[]
     try {
       logits = await this.#prefill(store, starts, inputs, longest, tokens)
-      if (before) {
-        await this.#assemble([...this.#current(), ...starts.map((start, row) => ({ store, row, start }))])
+      if (others.length) {
+        await this.#assemble([...others, ...starts.map((start, row) => ({ store, row, start }))])
         await store.free()
       }
     } catch (error) {
       await store.free()
       throw error
     }
-    if (!before) this.#adopt(store, starts)
-    this.#inputs = all ?? inputs
-    this.#texts = [...this.#texts, ...prompts.map(() => this.#nextText++)]
+    if (others.length === 0) {
+      this.#adopt(store, starts)
+      await before?.free()
+    }
+    this.#inputs = all
+    this.#texts = [...kept.map(row => this.#texts[row]), ...prompts.map(() => this.#nextText++)]
     return logits
   }
 

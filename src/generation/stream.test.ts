@@ -43,6 +43,18 @@ describe('stream', () => {
     expect((await collect(stream(model, [5, 9, 2], shown))).join('')).toMatch(/^<s>/)
   })
 
+  it('leaves a stop string out where that is asked for, and nothing that only looks like its beginning', async () => {
+    const whole = (await collect(stream(model, [5, 9, 2], options))).join('')
+    const stop = whole.slice(4, 6)
+    const before = whole.slice(0, whole.indexOf(stop))
+    const stopping = { ...options, stopStrings: [stop, `${whole[0]}~`] }
+    expect((await collect(stream(model, [5, 9, 2], stopping))).join('')).toBe(before + stop)
+    const pieces = await collect(stream(model, [5, 9, 2], { ...stopping, includeStopString: false }))
+    expect(pieces.join('')).toBe(before)
+    const held = { ...options, stopStrings: `${whole.slice(-1)}~`, includeStopString: false }
+    expect((await collect(stream(model, [5, 9, 2], held))).join('')).toBe(whole)
+  })
+
   it('ends when the loop is left', async () => {
     let tokens = 0
     for await (const piece of stream(model, [5], { ...options, onToken: () => void tokens++ })) {
@@ -86,6 +98,24 @@ describe.skipIf(!folder)(skippable('a pretrained model', !folder && 'the shared 
     const pieces = await collect(model.stream(prompt, { engine, maxNewTokens: 12 }))
     expect(pieces.join('')).toBe(tokenizer.decode(newTokens[0], { skipSpecialTokens: true }))
     expect(pieces.length).toBeGreaterThan(2)
+  })
+
+  it('generates as generation_config.json says, unless options say otherwise', async () => {
+    const copy = await temporaryFolder()
+    await cp(folder!, copy, { recursive: true })
+    const prompt = (await AutoTokenizer.fromPretrained(folder!)).encode('The').inputIds
+    const said = { num_beams: 3, no_repeat_ngram_size: 2, max_length: prompt.length + 6, eos_token_id: null }
+    const file = await temporaryFolder({ 'generation_config.json': JSON.stringify(said) })
+    await cp(join(file, 'generation_config.json'), join(copy, 'generation_config.json'))
+    const model = await AutoModelForCausalLM.fromPretrained(copy)
+    const result = await model.generate(prompt, { engine })
+    const given = { numBeams: 3, noRepeatNgramSize: 2, maxNewTokens: 6 }
+    expect(result).toEqual(await model.generate(prompt, { engine, generationConfig: {}, ...given }))
+    expect(result.sequencesScores).toHaveLength(1)
+    const greedy = await model.generate(prompt, { engine, numBeams: 1, maxNewTokens: 4 })
+    expect(greedy.newTokens[0]).toHaveLength(4)
+    expect(greedy).not.toHaveProperty('sequencesScores')
+    await expect(collect(model.stream(prompt, { engine }))).rejects.toThrow(/numBeams is 3.*give numBeams: 1/)
   })
 
   it('ends at the token that generation_config.json names', async () => {

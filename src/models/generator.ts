@@ -21,22 +21,80 @@ export interface TokenDecoder {
   decode(ids: Iterable<number | bigint>, options?: { skipSpecialTokens?: boolean }): string
 }
 
-/** Options of `generate`, with Transformers' names and defaults. */
+/**
+ * Options of `generate`, with Transformers' names. What is not given is what generation_config.json in the model's folder
+ * says; where that is silent too, it is Transformers' default, in parentheses.
+ */
 export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
+  /** What stands in the place of the folder's generation_config.json; `{}` for the defaults alone. */
+  generationConfig?: GenerationDefaults
   /** The most tokens that are added (20). */
   maxNewTokens?: number
+  /**
+   * The most tokens of a row, its prompt included, behind an encoder the decoder's start. In the place of
+   * `maxNewTokens`; each row counts its own.
+   */
+  maxLength?: number
   /** The fewest: until then no end-of-text token is chosen (0). */
   minNewTokens?: number
+  /** The fewest tokens of a row, counted as for `maxLength` (0). In the place of `minNewTokens`. */
+  minLength?: number
   /** Draw tokens by their probability in place of the most likely one (false). */
   doSample?: boolean
-  /** Divides the logits before drawing: below 1 the likely become likelier (1). */
+  /** Follow this many likely continuations of each prompt side by side (1). */
+  numBeams?: number
+  /** How many texts each prompt gets (1): several are drawn, or are the best of the beams. */
+  numReturnSequences?: number
+  /**
+   * Of beams: end as soon as `numBeams` texts have ended (true), when it is unlikely that better ones come (false, the
+   * default), or when none can come ('never').
+   */
+  earlyStopping?: boolean | 'never'
+  /** Of beams: a text's score is its log-probability divided by its number of new tokens to this power (1). */
+  lengthPenalty?: number
+  /** Divides the scores before drawing: below 1 the likely become likelier (1). */
   temperature?: number
   /** Draw among this many most likely tokens only (50); 0 for all. */
   topK?: number
   /** Draw among the most likely tokens that together have this probability (1). */
   topP?: number
-  /** Divides the positive and multiplies the negative logits of tokens that occurred (1). */
+  /** Draw among tokens with at least this share of the most likely one's probability (0). */
+  minP?: number
+  /** Draw among the tokens, together this likely, that tell about as much as is to be expected (1). */
+  typicalP?: number
+  /** Draw among tokens with at least this probability (0 for all). */
+  epsilonCutoff?: number
+  /** Draw among tokens that are not unlikely, measured by how open the choice is (0 for all). */
+  etaCutoff?: number
+  /** Divides the positive and multiplies the negative scores of tokens that occurred, in the prompt too (1). */
   repetitionPenalty?: number
+  /** Makes tokens of what the encoder read, or of the prompt where there is no encoder, likelier (1). */
+  encoderRepetitionPenalty?: number
+  /** Taken once from the scores of tokens that were generated, as OpenAI's interface has it (0). */
+  presencePenalty?: number
+  /** Taken from the scores of tokens for each time that they were generated, as OpenAI's interface has it (0). */
+  frequencyPenalty?: number
+  /** No sequence of so many tokens comes twice, the prompt included (0 for none). */
+  noRepeatNgramSize?: number
+  /** No sequence of so many tokens of what the encoder read, or of the prompt, comes again (0 for none). */
+  encoderNoRepeatNgramSize?: number
+  /** Sequences of tokens that do not come. */
+  badWordsIds?: readonly (readonly number[])[] | null
+  /** Sequences of tokens, and what is added to the score of the last of each behind the others. */
+  sequenceBias?: readonly (readonly [tokens: readonly number[], bias: number])[] | null
+  /** What is added to the scores of tokens, by their number, as OpenAI's interface has it. */
+  logitBias?: Readonly<Record<number, number>> | null
+  /** From so many new tokens on, the end becomes likelier by this factor at each step. */
+  exponentialDecayLengthPenalty?: readonly [start: number, factor: number] | null
+  /** Of beams: make what processors leave probabilities again (false). */
+  renormalizeLogits?: boolean
+  /**
+   * Give the log-probability of each new token: that of the model's own prediction, before any option changes it
+   * (false).
+   */
+  logprobs?: boolean
+  /** With `logprobs`, also those of so many most likely tokens at each place (0). */
+  topLogprobs?: number
   /** Decides what is drawn; by default every call draws anew. */
   seed?: number
   /**
@@ -60,9 +118,9 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
   forcedBosTokenId?: number | null
   /** The new token at `maxNewTokens`, whatever the model predicts; the files say it; `null` for none. */
   forcedEosTokenId?: number | null
-  /** A text ends when one of these appears in it; it stays part of the result. Needs `tokenizer`. */
+  /** A text ends when one of these appears in it; it stays part of the result. */
   stopStrings?: string | readonly string[]
-  /** Turns tokens into text, for `stopStrings` and `stream`. */
+  /** Turns tokens into text, for `stopStrings` and `stream`; by default the tokenizer in the model's folder. */
   tokenizer?: TokenDecoder
   /** Tokens that are never chosen; generation_config.json says it; `null` for none. */
   suppressTokens?: readonly number[] | null
@@ -70,8 +128,11 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
   beginSuppressTokens?: readonly number[] | null
   /** Ends the generation with the signal's reason as an error; looked at between tokens. */
   signal?: AbortSignal
-  /** Called with each new token and the row that it belongs to; generation waits for a promise that it returns. */
-  onToken?: (token: number, row: number) => void | Promise<void>
+  /**
+   * Called with each new token and the row of the result that it belongs to; generation waits for a promise that it
+   * returns. Not with beams, whose tokens are known at the end.
+   */
+  onToken?: (token: number, row: number, logprob?: TokenLogprob) => void | Promise<void>
   /**
    * The adapter of each prompt, `__base__` for the base model: all in one run, whichever adapters are active. By default
    * the active ones for all.
@@ -83,12 +144,45 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
   cacheBucket?: number
 }
 
+/** The options of `generate` that generation_config.json can hold. */
+export type GenerationDefaults = Omit<
+  GenerateOptions,
+  | keyof CompileOptions
+  | 'generationConfig'
+  | 'presencePenalty'
+  | 'frequencyPenalty'
+  | 'logitBias'
+  | 'logprobs'
+  | 'topLogprobs'
+  | 'seed'
+  | 'decoderInputIds'
+  | 'tokenizer'
+  | 'signal'
+  | 'onToken'
+  | 'adapterNames'
+  | 'engine'
+  | 'cacheBucket'
+>
+
+/** How likely a token was to the model. */
+export interface TokenLogprob {
+  token: number
+  logprob: number
+  /** The most likely tokens in its place, the first of them first; with `topLogprobs`. */
+  topLogprobs?: readonly { token: number; logprob: number }[]
+}
+
 /** Options of `stream`. */
 export interface StreamOptions extends GenerateOptions {
   /** By default the tokenizer in the model's folder. */
   tokenizer?: TokenDecoder
   /** Whether special tokens are left out of the text (true). */
   skipSpecialTokens?: boolean
+  /**
+   * Whether the stop string that ends a text is part of it (true). Without it text that could be its beginning is held
+   * back until that is decided.
+   */
+  includeStopString?: boolean
 }
 
 /**
@@ -97,7 +191,7 @@ export interface StreamOptions extends GenerateOptions {
  */
 export type FinishReason = 'eos' | 'stop_string' | 'length' | 'context_length'
 
-/** What `generate` gives; one entry a prompt. */
+/** What `generate` gives; one entry a prompt, with `numReturnSequences` so many for each prompt in turn. */
 export interface GenerateResult {
   /**
    * The prompts with the new tokens after them; of a model with an encoder the decoder's tokens alone, its start first.
@@ -107,6 +201,10 @@ export interface GenerateResult {
   /** The new tokens alone, the end-of-text token included. */
   newTokens: number[][]
   finishReasons: FinishReason[]
+  /** With beams: the score of each text, the best of a prompt first. */
+  sequencesScores?: number[]
+  /** With `logprobs`: how likely each new token was. */
+  logprobs?: TokenLogprob[][]
 }
 
 /** What generation needs of a model. */
