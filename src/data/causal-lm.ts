@@ -1,5 +1,6 @@
 /** @file Rows of prompts, conversations or plain text into causal language modelling features. */
 import { didYouMean } from '../util/nearest.ts'
+import type { ChatMessage, RenderedChat } from './chat-template.ts'
 import { type CausalLMFormat, causalLMFormats, resolveColumns } from './columns.ts'
 import type { Dataset, Row } from './dataset.ts'
 import {
@@ -15,7 +16,7 @@ import {
 } from './features.ts'
 import { count, list } from './messages.ts'
 import { alpacaPrompt, chatMessages, type Segment, shareGptMessages, toolSchemas } from './templates.ts'
-import type { ChatMessage, Tokenizer } from './tokenizer.ts'
+import type { Tokenizer } from './tokenizer.ts'
 
 /** Options of {@link tokenizeCausalLM}. */
 export interface CausalLMOptions {
@@ -50,8 +51,9 @@ export interface TokenizedCausalLM extends TokenizedDataset {
  * boundary) the two are encoded apart. At generation the prompt is encoded alone too, so the model meets the same tokens.
  * A tokenizer's beginning-of-text token comes first; what it would put at the end does not: `addEos` decides that.
  *
- * Of a conversation the assistant's turns are learnt, with the mark that ends them. Their places are found by rendering
- * the template turn by turn; a template that rewrites earlier turns when later ones arrive is refused.
+ * Of a conversation the assistant's turns are learnt, with the mark that ends them. A template with `{% generation %}`
+ * blocks says itself what that is. Else their places are found by rendering the template turn by turn; a template that
+ * rewrites earlier turns when later ones arrive is refused.
  *
  * An example in which nothing would be learnt (an empty completion, or everything learnt was cut away) is an error.
  */
@@ -194,13 +196,17 @@ function segmentsOf(
   }
 }
 
-/** Renders a conversation turn by turn; what an assistant's turn adds after its opening is learnt. */
+/**
+ * What is learnt of a conversation: what stands in the template's `{% generation %}` blocks; where it has none, what each
+ * turn of the assistant adds after its opening, for which the conversation is rendered turn by turn.
+ */
 function chatSegments(
   tokenizer: Tokenizer,
   messages: ChatMessage[],
   tools: unknown[] | undefined,
   where: string,
 ): Segment[] {
+  if (tokenizer.marksGeneration({ tools })) return markedSegments(tokenizer.renderChat(messages, { tools }))
   const render = (end: number, addGenerationPrompt: boolean) =>
     tokenizer.applyChatTemplate(messages.slice(0, end), { tools, addGenerationPrompt, tokenize: false })
   const whole = render(messages.length, false)
@@ -223,6 +229,16 @@ function chatSegments(
   })
   segments.push({ text: whole.slice(done), learnt: false })
   return segments
+}
+
+function markedSegments({ text, assistantSpans }: RenderedChat): Segment[] {
+  const segments: Segment[] = []
+  let done = 0
+  for (const [start, end] of assistantSpans) {
+    segments.push({ text: text.slice(done, start), learnt: false }, { text: text.slice(start, end), learnt: true })
+    done = end
+  }
+  return [...segments, { text: text.slice(done), learnt: false }]
 }
 
 /**

@@ -1,7 +1,7 @@
 /** @file Instruction and conversation formats: rows into a prompt and completion, or into chat messages. */
 import { didYouMean } from '../util/nearest.ts'
+import type { ChatMessage } from './chat-template.ts'
 import type { Row } from './dataset.ts'
-import type { ChatMessage } from './tokenizer.ts'
 
 /** A stretch of text, and whether the model learns to write it. */
 export interface Segment {

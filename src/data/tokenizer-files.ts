@@ -77,7 +77,17 @@ export function tokenizerSettings(name: string, files: TokenizerFiles) {
     const content = contentOf(config[key]) ?? contentOf(map[key])
     if (content !== undefined) specialTokens[key] = content
   }
-  return { definition, config, specialTokens, templates: chatTemplates(name, files, config) }
+  const templateTokens = { ...namedTokens(config), ...namedTokens(config.extra_special_tokens), ...specialTokens }
+  return { definition, config, specialTokens, templateTokens, templates: chatTemplates(name, files, config) }
+}
+
+/** Special tokens of the model's own that have names, such as `image_token`. */
+function namedTokens(config: unknown): Record<string, string> {
+  if (typeof config !== 'object' || config === null || Array.isArray(config)) return {}
+  const entries = Object.entries(config).map(([key, token]) => [key, contentOf(token)] as const)
+  return Object.fromEntries(
+    entries.filter((entry): entry is [string, string] => entry[0].endsWith('_token') && entry[1] !== undefined),
+  )
 }
 
 /** A special token is written as a string or as an object with its content. */

@@ -196,7 +196,7 @@ describe('applyChatTemplate', () => {
     )
     const strict = { chatTemplate: "{{ raise_exception('roles must alternate') }}" }
     expect(() => llama.applyChatTemplate(chat, strict)).toThrow(
-      'chat template of tiny-llama failed: roles must alternate',
+      'chat template of tiny-llama refuses this conversation: roles must alternate',
     )
   })
 })

@@ -1,17 +1,9 @@
 /** @file `Tokenizer` and `AutoTokenizer`: text to token numbers and back, from the files of a Hugging Face checkpoint. */
-import { Template } from '@huggingface/jinja'
 import { Tokenizer as Backend } from '@huggingface/tokenizers'
 import { didYouMean } from '../util/nearest.ts'
+import { type ChatMessage, ChatTemplate, type ChatVariables, type RenderedChat } from './chat-template.ts'
 import { list } from './messages.ts'
 import { type JsonObject, readTokenizerFolder, type TokenizerFiles, tokenizerSettings } from './tokenizer-files.ts'
-
-/** One turn of a conversation, as chat templates read it. */
-export interface ChatMessage {
-  role: string
-  /** Text, or the parts a multimodal template expects. */
-  content: unknown
-  [key: string]: unknown
-}
 
 /** What a text becomes. */
 export interface Encoding {
@@ -42,17 +34,23 @@ export interface DecodeOptions {
 }
 
 /** Options of {@link Tokenizer.applyChatTemplate}. */
-export interface ChatTemplateOptions {
-  /** End with the opening of the assistant's turn, so that the model answers. Default false. */
-  addGenerationPrompt?: boolean
-  /** Functions the model may call, as JSON schemas. */
-  tools?: unknown[]
+export interface ChatTemplateOptions extends ChatVariables {
   /** Return token numbers (true, the default) or the text. */
   tokenize?: boolean
+  /** Return the tokens as the model takes them, in an object. Default false. */
+  returnDict?: boolean
+  /** With `returnDict`: tell which tokens the template says are the assistant's, by `{% generation %}`. Default false. */
+  returnAssistantTokensMask?: boolean
   /** A template other than the tokenizer's own, or the name of one of its several. */
   chatTemplate?: string
-  /** Further variables for the template, such as `enable_thinking`. */
-  variables?: Record<string, unknown>
+}
+
+/** A conversation as tokens. */
+export interface ChatEncoding {
+  inputIds: number[]
+  attentionMask: number[]
+  /** 1 for each token that the assistant wrote; a token that reaches across an end of what it wrote counts. */
+  assistantMasks?: number[]
 }
 
 /** The chat template and its further names, as Transformers keeps them. */
@@ -81,7 +79,9 @@ export class Tokenizer {
   readonly #backend: Backend
   readonly #files: TokenizerFiles
   readonly #templates: ChatTemplates
-  readonly #compiled = new Map<string, Template>()
+  readonly #compiled = new Map<string, ChatTemplate>()
+  /** The special tokens that the files name, by the names that templates know them by. */
+  readonly #templateTokens: Readonly<Record<string, string>>
   readonly #truncateLeft: boolean
   readonly #cleanUp: boolean
 
@@ -90,10 +90,11 @@ export class Tokenizer {
    * @param files the folder's files, by name; `tokenizer.json` is needed, the others are optional.
    */
   constructor(name: string, files: TokenizerFiles) {
-    const { definition, config, specialTokens, templates } = tokenizerSettings(name, files)
+    const { definition, config, specialTokens, templateTokens, templates } = tokenizerSettings(name, files)
     this.name = name
     this.#files = files
     this.#templates = templates
+    this.#templateTokens = templateTokens
     try {
       this.#backend = new Backend(definition, config)
     } catch (cause) {
@@ -211,28 +212,78 @@ export class Tokenizer {
   /**
    * Writes a conversation as the model's chat template does. The template brings its own special tokens, so none are
    * added around the result. Of several templates, `tool_use` is taken when tools are given, else `default`.
+   *
+   * @returns the tokens; with `tokenize: false` the text, with `returnDict` an object
+   * @throws when there is no template, it refuses the conversation, or options contradict each other
+   * @example
+   * const ids = tokenizer.applyChatTemplate([{ role: 'user', content: 'Hi' }], { addGenerationPrompt: true })
    */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions & { tokenize: false }): string
-  applyChatTemplate(messages: readonly ChatMessage[], options?: ChatTemplateOptions & { tokenize?: true }): number[]
-  applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): number[] | string {
-    const { addGenerationPrompt = false, tools, tokenize = true, variables } = options
-    const source = this.templateSource(options)
-    let text: string
-    try {
-      let template = this.#compiled.get(source)
-      if (!template) this.#compiled.set(source, (template = new Template(source)))
-      text = template.render({
-        ...this.#specialTokenVariables(),
-        ...variables,
-        messages,
-        tools: tools ?? null,
-        documents: null,
-        add_generation_prompt: addGenerationPrompt,
-      })
-    } catch (cause) {
-      throw new Error(`The chat template of ${this.name} failed: ${(cause as Error).message}`, { cause })
+  applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions & { returnDict: true }): ChatEncoding
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options?: ChatTemplateOptions & { tokenize?: true; returnDict?: false },
+  ): number[]
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options: ChatTemplateOptions = {},
+  ): number[] | string | ChatEncoding {
+    const { tokenize = true, returnDict = false, returnAssistantTokensMask = false } = options
+    if (returnAssistantTokensMask && !(tokenize && returnDict)) {
+      throw new Error('returnAssistantTokensMask belongs to returnDict: true, where the mask has its place.')
     }
-    return tokenize ? this.encode(text, { addSpecialTokens: false }).inputIds : text
+    if (returnAssistantTokensMask && options.continueFinalMessage) {
+      throw new Error('returnAssistantTokensMask and continueFinalMessage do not go together; give one of them.')
+    }
+    const template = this.#template(options)
+    if (!returnAssistantTokensMask) {
+      const text = template.render(messages, options, this.#templateTokens)
+      if (!tokenize) return text
+      const { inputIds, attentionMask } = this.encode(text, { addSpecialTokens: false })
+      return returnDict ? { inputIds, attentionMask } : inputIds
+    }
+    if (!template.marksGeneration) {
+      throw new Error(
+        `The chat template of ${this.name} has no {% generation %} blocks, so it does not say what the assistant writes; ` +
+          'leave out returnAssistantTokensMask, or give a chatTemplate with such blocks.',
+      )
+    }
+    const { text, assistantSpans } = template.renderMarked(messages, options, this.#templateTokens)
+    const { inputIds, attentionMask } = this.encode(text, { addSpecialTokens: false })
+    return { inputIds, attentionMask, assistantMasks: this.#maskOf(text, inputIds, assistantSpans) }
+  }
+
+  /** A conversation as text, and where in it the template says that the assistant writes. */
+  renderChat(messages: readonly ChatMessage[], options: ChatVariables & { chatTemplate?: string } = {}): RenderedChat {
+    return this.#template(options).renderMarked(messages, options, this.#templateTokens)
+  }
+
+  /** Whether the template that would be used says what the assistant writes, with `{% generation %}` blocks. */
+  marksGeneration(options: Pick<ChatTemplateOptions, 'chatTemplate' | 'tools'> = {}): boolean {
+    return this.#template(options).marksGeneration
+  }
+
+  #template(options: Pick<ChatTemplateOptions, 'chatTemplate' | 'tools'>): ChatTemplate {
+    const source = this.templateSource(options)
+    let template = this.#compiled.get(source)
+    if (!template) this.#compiled.set(source, (template = new ChatTemplate(this.name, source)))
+    return template
+  }
+
+  /** 1 for the tokens of stretches of a text. */
+  #maskOf(text: string, ids: readonly number[], spans: readonly (readonly [number, number])[]): number[] {
+    const before = (end: number) => {
+      const part = this.encode(text.slice(0, end), { addSpecialTokens: false }).inputIds
+      const differs = part.findIndex((id, i) => id !== ids[i])
+      return differs < 0 ? { count: part.length, cuts: false } : { count: differs, cuts: true }
+    }
+    const mask: number[] = new Array(ids.length).fill(0)
+    for (const [start, end] of spans) {
+      if (start === end) continue
+      const last = before(end)
+      mask.fill(1, before(start).count, last.count + (last.cuts ? 1 : 0))
+    }
+    return mask
   }
 
   /** The text of the template that {@link Tokenizer.applyChatTemplate} would use. Throws where there is none. */
@@ -247,7 +298,7 @@ export class Tokenizer {
           `It has ${list(this.#templates.keys())}; a template given as text contains {{ or {%.`,
       )
     }
-    const source = (tools?.length ? this.#templates.get('tool_use') : undefined) ?? this.#templates.get('default')
+    const source = (tools ? this.#templates.get('tool_use') : undefined) ?? this.#templates.get('default')
     if (source !== undefined) return source
     const others = this.#templates.size ? ` It has ${list(this.#templates.keys())}: name one with chatTemplate.` : ''
     throw new Error(
@@ -289,21 +340,6 @@ export class Tokenizer {
 
   #idOf(token: string | undefined): number | undefined {
     return token === undefined ? undefined : this.#backend.token_to_id(token)
-  }
-
-  #specialTokenVariables(): Record<string, string> {
-    const tokens = {
-      bos_token: this.bosToken,
-      eos_token: this.eosToken,
-      unk_token: this.unkToken,
-      cls_token: this.clsToken,
-      sep_token: this.sepToken,
-      mask_token: this.maskToken,
-      pad_token: this.padToken,
-    }
-    return Object.fromEntries(
-      Object.entries(tokens).filter((entry): entry is [string, string] => entry[1] !== undefined),
-    )
   }
 }
 
