@@ -61,14 +61,35 @@ describe('readWav', () => {
     }
   })
 
+  it('reads integers of 8, 24 and 32 bits', () => {
+    const expected = [0, 0.5, -1, -0.25]
+    const eight = wav({ bits: 8, data: Uint8Array.of(128, 192, 0, 96) })
+    const long = wav({ bits: 32, data: new Uint8Array(Int32Array.from(expected, x => x * 2 ** 31).buffer) })
+    const three = expected.flatMap(x => {
+      const value = x * 2 ** 23
+      return [value & 255, (value >> 8) & 255, (value >> 16) & 255]
+    })
+    for (const file of [eight, long, wav({ bits: 24, data: Uint8Array.from(three) })]) {
+      expect([...readWav(file).samples]).toEqual(expected)
+    }
+  })
+
+  it('reads to the end where a program wrote no length', () => {
+    const file = wav({ data: bytes(Int16Array.of(16384, -16384)) })
+    new DataView(file.buffer).setUint32(file.length - 8, 0xffffffff, true)
+    expect([...readWav(file).samples]).toEqual([0.5, -0.5])
+  })
+
   it('takes the mean of several channels', () => {
     const file = wav({ channels: 2, data: bytes(Int16Array.of(16384, 0, -16384, 16384)) })
     expect([...readWav(file).samples]).toEqual([0.25, 0])
   })
 
   it('refuses other kinds of samples, and files that are none or not complete, with the way out', () => {
-    expect(() => readWav(wav({ bits: 24, data: new Uint8Array(6) }))).toThrow(/24-bit integers.*ffmpeg/)
-    expect(() => readWav(wav({ encoding: 17, bits: 4, data: new Uint8Array(6) }))).toThrow(/encoding 17/)
+    expect(() => readWav(wav({ bits: 12, data: new Uint8Array(6) }))).toThrow(/12-bit integers.*ffmpeg/)
+    expect(() => readWav(wav({ encoding: 17, bits: 4, data: new Uint8Array(6) }))).toThrow(/IMA ADPCM.*encoding 17/)
+    expect(() => readWav(wav({ encoding: 7, bits: 8, data: new Uint8Array(6) }))).toThrow(/µ-law.*ffmpeg/)
+    expect(() => readWav(wav({ encoding: 99, bits: 8, data: new Uint8Array(6) }))).toThrow(/unknown encoding.*99/)
     expect(() => readWav(new TextEncoder().encode('ID3 and so on, an MP3'))).toThrow(/no WAV file.*ffmpeg/)
     expect(() => readWav(wav({ data: new Uint8Array(64) }).subarray(0, 60))).toThrow(/"data" has 64 bytes, of which 16/)
     expect(() => readWav(wav({ data: new Uint8Array(0) }).subarray(0, 36))).toThrow(/no samples/)

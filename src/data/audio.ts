@@ -22,10 +22,25 @@ const PCM = 1
 const FLOAT = 3
 const EXTENSIBLE = 0xfffe
 
+/** Encodings that are met and not read. */
+const OTHERS: Readonly<Record<number, string>> = {
+  2: 'Microsoft ADPCM',
+  6: 'A-law',
+  7: 'µ-law',
+  17: 'IMA ADPCM',
+  49: 'GSM 6.10',
+  85: 'MP3',
+  255: 'AAC',
+}
+
+/** The length that programs write which do not know it yet. */
+const UNKNOWN_LENGTH = 0xffffffff
+
 const WAY_OUT = 'Convert it once, for example with: ffmpeg -i input -ac 1 -ar 16000 -c:a pcm_s16le output.wav'
 
 /**
- * Reads a WAV file of 16-bit integers, or of floating-point numbers of 32 or 64 bits. The sampling rate stays what it is.
+ * Reads a WAV file of integers of 8, 16, 24 or 32 bits, or of floating-point numbers of 32 or 64 bits. The sampling rate
+ * stays what it is; {@link resample} gives another.
  *
  * @throws when the bytes are no WAV file, end too early, or hold samples of another kind
  * @example
@@ -39,8 +54,9 @@ export function readWav(bytes: Uint8Array): Waveform {
   }
   let format: WaveFormat | undefined
   for (let at = 12; at + 8 <= bytes.length; ) {
-    const [chunk, length] = [name(at), view.getUint32(at + 4, true)]
+    const [chunk, told] = [name(at), view.getUint32(at + 4, true)]
     const start = at + 8
+    const length = chunk === 'data' && told === UNKNOWN_LENGTH ? bytes.length - start : told
     if (start + length > bytes.length) {
       throw new Error(
         `Could not read a recording: its part "${chunk.trim()}" has ${length} bytes, of which ` +
@@ -71,10 +87,11 @@ function readSamples(view: DataView, start: number, length: number, format: Wave
   const { bitsPerSample, channels, encoding, samplingRate } = format
   const read = sampleReader(view, encoding, bitsPerSample)
   if (!read || channels === 0 || samplingRate === 0) {
-    const kind = encoding === PCM ? 'integers' : encoding === FLOAT ? 'floating-point numbers' : `encoding ${encoding}`
+    const other = `${OTHERS[encoding] ?? 'an unknown encoding'} (encoding ${encoding})`
+    const kind = encoding === PCM ? 'integers' : encoding === FLOAT ? 'floating-point numbers' : other
     throw new Error(
       `Could not read a recording: ${channels} channels of ${bitsPerSample}-bit ${kind} at ${samplingRate} Hz; expected ` +
-        `16-bit integers, or floating-point numbers of 32 or 64 bits. ${WAY_OUT}`,
+        `integers of 8, 16, 24 or 32 bits, or floating-point numbers of 32 or 64 bits. ${WAY_OUT}`,
     )
   }
   const width = bitsPerSample / 8
@@ -88,7 +105,11 @@ function readSamples(view: DataView, start: number, length: number, format: Wave
 }
 
 function sampleReader(view: DataView, encoding: number, bits: number): ((at: number) => number) | undefined {
+  // Integers of 8 bits have no sign: silence is 128.
+  if (encoding === PCM && bits === 8) return at => (view.getUint8(at) - 128) / 128
   if (encoding === PCM && bits === 16) return at => view.getInt16(at, true) / 32768
+  if (encoding === PCM && bits === 24) return at => (view.getInt8(at + 2) * 65536 + view.getUint16(at, true)) / 8388608
+  if (encoding === PCM && bits === 32) return at => view.getInt32(at, true) / 2147483648
   if (encoding === FLOAT && bits === 32) return at => view.getFloat32(at, true)
   if (encoding === FLOAT && bits === 64) return at => view.getFloat64(at, true)
   return undefined

@@ -1,6 +1,7 @@
 /** @file Rows of text and label into classification features. */
 import { didYouMean } from '../util/nearest.ts'
-import type { Dataset, Row } from './dataset.ts'
+import { classOf, labelName } from './class-labels.ts'
+import type { Dataset } from './dataset.ts'
 import {
   checkOverlong,
   type Feature,
@@ -98,32 +99,6 @@ export function discoverLabels(dataset: Dataset, labelColumn = 'label'): string[
   for (const row of dataset) names.add(labelName(row, labelColumn, index++))
   const sorted = [...names].sort()
   return sorted.every(name => /^-?\d+$/.test(name)) ? sorted.sort((a, b) => Number(a) - Number(b)) : sorted
-}
-
-function classOf(row: Row, column: string, index: number, classes: ReadonlyMap<string, number>): number {
-  const name = labelName(row, column, index)
-  const label = classes.get(name)
-  if (label !== undefined) return label
-  throw new Error(
-    `Row ${index}: the label "${name}" is not among the ${classes.size} known ones: ${list(classes.keys())}.` +
-      `${didYouMean(name, classes.keys())} Labels are learnt from the training set; add rows of this class there, or ` +
-      `leave this row out.`,
-  )
-}
-
-function labelName(row: Row, column: string, index: number): string {
-  const value = row[column]
-  if (typeof value === 'boolean' || typeof value === 'bigint' || (typeof value === 'string' && value !== '')) {
-    return String(value)
-  }
-  if (typeof value === 'number') {
-    if (Number.isInteger(value)) return String(value)
-    throw new Error(
-      `Row ${index}: the label is ${value}. Classes are whole numbers or names; regression targets are not supported.`,
-    )
-  }
-  const got = value === undefined ? 'missing' : value === '' ? 'an empty string' : JSON.stringify(value)
-  throw new Error(`Row ${index}: the label in column "${column}" is ${got}; expected a name or a whole number.`)
 }
 
 function requireColumn(dataset: Dataset, column: string): void {

@@ -1,21 +1,32 @@
 /** @file The discrete Fourier transform of real signals of any length. */
 
+/** One level of the transform: how spectra of parts become that of the whole. */
+interface Level {
+  /** How many parts. */
+  parts: number
+  /** How long the whole is. */
+  count: number
+  /** The turn of each part for each frequency, `[count, parts]`. */
+  cosines: Float64Array
+  sines: Float64Array
+}
+
 /** Computes the power spectrum of frames of one length. The work grows with the sum of the length's prime factors. */
 export class PowerSpectrum {
   readonly length: number
-  readonly #factors: readonly number[]
-  readonly #cosines: Float64Array
-  readonly #sines: Float64Array
+  readonly #levels: readonly Level[]
   readonly #real: Float64Array
   readonly #imaginary: Float64Array
   readonly #scratch: Float64Array
 
   constructor(length: number) {
     this.length = length
-    this.#factors = primeFactors(length)
-    const angles = Array.from({ length }, (_, i) => (-2 * Math.PI * i) / length)
-    this.#cosines = Float64Array.from(angles, Math.cos)
-    this.#sines = Float64Array.from(angles, Math.sin)
+    let count = length
+    this.#levels = primeFactors(length).map(parts => {
+      const level = levelOf(parts, count)
+      count /= parts
+      return level
+    })
     this.#real = new Float64Array(length)
     this.#imaginary = new Float64Array(length)
     this.#scratch = new Float64Array(2 * length)
@@ -30,33 +41,44 @@ export class PowerSpectrum {
   /** Transforms every `stride`-th element from `from` on; the result stands from `to` on. */
   #transform(frame: Float64Array, from: number, stride: number, to: number, depth: number): void {
     const [real, imaginary, scratch] = [this.#real, this.#imaginary, this.#scratch]
-    const count = this.length / stride
-    if (count === 1) {
+    const level = this.#levels[depth]
+    if (!level) {
       real[to] = frame[from]
       imaginary[to] = 0
       return
     }
-    const parts = this.#factors[depth]
+    const { parts, count, cosines, sines } = level
     const size = count / parts
     for (let part = 0; part < parts; part++) {
       this.#transform(frame, from + part * stride, stride * parts, to + part * size, depth + 1)
     }
-    for (let i = 0; i < count; i++) {
-      let [sumReal, sumImaginary] = [0, 0]
-      for (let part = 0; part < parts; part++) {
-        const at = to + part * size + (i % size)
-        const angle = (i * part * stride) % this.length
-        sumReal += real[at] * this.#cosines[angle] - imaginary[at] * this.#sines[angle]
-        sumImaginary += real[at] * this.#sines[angle] + imaginary[at] * this.#cosines[angle]
+    let turn = 0
+    for (let block = 0; block < parts; block++) {
+      for (let i = 0; i < size; i++) {
+        let sumReal = 0
+        let sumImaginary = 0
+        for (let at = to + i, part = 0; part < parts; part++, at += size, turn++) {
+          sumReal += real[at] * cosines[turn] - imaginary[at] * sines[turn]
+          sumImaginary += real[at] * sines[turn] + imaginary[at] * cosines[turn]
+        }
+        const frequency = block * size + i
+        scratch[2 * frequency] = sumReal
+        scratch[2 * frequency + 1] = sumImaginary
       }
-      scratch[2 * i] = sumReal
-      scratch[2 * i + 1] = sumImaginary
     }
     for (let i = 0; i < count; i++) {
       real[to + i] = scratch[2 * i]
       imaginary[to + i] = scratch[2 * i + 1]
     }
   }
+}
+
+function levelOf(parts: number, count: number): Level {
+  const turns = Float64Array.from({ length: count * parts }, (_, i) => {
+    const [frequency, part] = [Math.floor(i / parts), i % parts]
+    return (-2 * Math.PI * ((frequency * part) % count)) / count
+  })
+  return { parts, count, cosines: turns.map(Math.cos), sines: turns.map(Math.sin) }
 }
 
 function primeFactors(value: number): number[] {

@@ -87,13 +87,22 @@ export function resizeImage(image: RgbImage, height: number, width: number, resa
 
 function resizeRows({ data, height, width }: RgbImage, to: number, filter: Filter): RgbImage {
   const result = new Uint8Array(height * to * 3)
-  for (const [x, { first, weights }] of mixtures(width, to, filter).entries()) {
-    for (let row = 0; row < height; row++) {
-      for (let channel = 0; channel < 3; channel++) {
-        let sum = 0
-        for (let i = 0; i < weights.length; i++) sum += weights[i] * data[(row * width + first + i) * 3 + channel]
-        result[(row * to + x) * 3 + channel] = toByte(sum)
+  const all = mixtures(width, to, filter)
+  for (let row = 0, at = 0; row < height; row++) {
+    const start = row * width * 3
+    for (const { first, weights } of all) {
+      let red = 0
+      let green = 0
+      let blue = 0
+      for (let i = 0, from = start + first * 3; i < weights.length; i++, from += 3) {
+        const weight = weights[i]
+        red += weight * data[from]
+        green += weight * data[from + 1]
+        blue += weight * data[from + 2]
       }
+      result[at++] = toByte(red)
+      result[at++] = toByte(green)
+      result[at++] = toByte(blue)
     }
   }
   return { width: to, height, data: result }
@@ -102,12 +111,15 @@ function resizeRows({ data, height, width }: RgbImage, to: number, filter: Filte
 function resizeColumns({ data, height, width }: RgbImage, to: number, filter: Filter): RgbImage {
   const result = new Uint8Array(to * width * 3)
   const stride = width * 3
+  const sums = new Float64Array(stride)
   for (const [y, { first, weights }] of mixtures(height, to, filter).entries()) {
-    for (let i = 0; i < stride; i++) {
-      let sum = 0
-      for (let j = 0; j < weights.length; j++) sum += weights[j] * data[(first + j) * stride + i]
-      result[y * stride + i] = toByte(sum)
+    sums.fill(0)
+    for (let j = 0; j < weights.length; j++) {
+      const weight = weights[j]
+      const start = (first + j) * stride
+      for (let i = 0; i < stride; i++) sums[i] += weight * data[start + i]
     }
+    for (let i = 0; i < stride; i++) result[y * stride + i] = toByte(sums[i])
   }
   return { width, height: to, data: result }
 }

@@ -53,8 +53,16 @@ export class ImageProcessor {
    */
   process(images: RgbImage | readonly RgbImage[]): { pixel_values: FloatTensor } {
     const list = Array.isArray(images) ? (images as readonly RgbImage[]) : [images as RgbImage]
-    if (list.length === 0) throw new Error('Could not prepare images: got none, expected at least one.')
-    const ready = list.map((image, i) => this.#shape(image, i))
+    return this.normalize(list.map((image, i) => this.resize(image, i)))
+  }
+
+  /**
+   * The second half of {@link process}: images that were resized and cropped, as the numbers that the model takes.
+   *
+   * @throws when there are none, or they have different sizes
+   */
+  normalize(ready: readonly RgbImage[]): { pixel_values: FloatTensor } {
+    if (ready.length === 0) throw new Error('Could not prepare images: got none, expected at least one.')
     const { height, width } = ready[0]
     const odd = ready.findIndex(image => image.height !== height || image.width !== width)
     if (odd > 0) {
@@ -63,12 +71,17 @@ export class ImageProcessor {
           `${ready[odd].width}; give a size of both sides, or a cropSize.`,
       )
     }
-    const data = new Float32Array(list.length * 3 * height * width)
+    const data = new Float32Array(ready.length * 3 * height * width)
     for (const [i, image] of ready.entries()) this.#write(image, data.subarray(i * 3 * height * width))
-    return { pixel_values: { dtype: 'float32', dims: [list.length, 3, height, width], data } }
+    return { pixel_values: { dtype: 'float32', dims: [ready.length, 3, height, width], data } }
   }
 
-  #shape(image: RgbImage, index: number): RgbImage {
+  /**
+   * The first half of {@link process}: the image resized and cropped, still bytes, a quarter of what the model takes.
+   *
+   * @param index what errors call it
+   */
+  resize(image: RgbImage, index = 0): RgbImage {
     const { cropSize, resample = RESAMPLING.bilinear, size } = this.options
     const expected = image.height * image.width * 3
     if (image.data.length !== expected || expected === 0) {

@@ -145,8 +145,13 @@ export class WhisperFeatureExtractor {
     const power = new Float64Array(half + 1)
     let loudest = Number.NEGATIVE_INFINITY
     for (let t = 0; t < frames; t++) {
-      for (let i = 0; i < nFft; i++) frame[i] = at(t * hopLength + i - half) * this.#window[i]
-      spectrum.compute(frame, power)
+      let isSilent = true
+      for (let i = 0; i < nFft; i++) {
+        frame[i] = at(t * hopLength + i - half) * this.#window[i]
+        isSilent &&= frame[i] === 0
+      }
+      if (isSilent) power.fill(0)
+      else spectrum.compute(frame, power)
       for (const [band, { first, weights }] of this.#bands.entries()) {
         let sum = 0
         for (let i = 0; i < weights.length; i++) sum += weights[i] * power[first + i]
