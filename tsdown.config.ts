@@ -11,7 +11,14 @@ for (const { name, exists } of entries) {
 export default defineConfig({
   // Plain .js files under src/ are loaded by address (`new Worker(new URL('./worker.js', import.meta.url))`), which no
   // import shows, so they are entries of their own and land beside the module that loads them.
-  entry: [...entries.filter(({ exists }) => exists).map(({ source }) => source), 'src/**/*.js', '!src/**/*.test.js'],
+  entry: [
+    ...entries.filter(({ exists }) => exists).map(({ source }) => source),
+    'src/**/*.js',
+    '!src/**/*.test.js',
+    '!src/monitoring/page/**',
+  ],
+  // What a browser reads is no module of the package: it is copied as it is.
+  copy: [{ from: 'src/monitoring/page/*.{html,css,js}', to: 'dist/monitoring/page' }],
   format: 'esm',
   platform: 'node',
   target: 'node20',

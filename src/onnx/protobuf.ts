@@ -50,6 +50,14 @@ export class ProtoWriter {
     this.#length += 4
   }
 
+  /** A 64-bit floating-point field. */
+  double(field: number, value: number): void {
+    this.#varint(field * 8 + 1)
+    this.#reserve(8)
+    this.#view.setFloat64(this.#length, value, true)
+    this.#length += 8
+  }
+
   /** A length-delimited field of raw bytes. */
   bytes(field: number, value: Uint8Array): void {
     this.#varint(field * 8 + 2)
