@@ -6,7 +6,15 @@ import { parseArgs } from 'node:util'
 import { describeMachine } from './lib/machine.mjs'
 import { CACHE, ROOT } from './lib/paths.mjs'
 import { Peer } from './lib/peer.mjs'
-import { machineLine, mixedTable, renderDocument, stepTable, taskTable, verdicts } from './lib/report.mjs'
+import {
+  generationTable,
+  machineLine,
+  mixedTable,
+  renderDocument,
+  stepTable,
+  taskTable,
+  verdicts,
+} from './lib/report.mjs'
 import { SECTIONS } from './lib/sections.mjs'
 import { SHAPES } from './lib/shapes.mjs'
 
@@ -68,6 +76,7 @@ function main({ help, write, only, noPeer, ...plan }) {
 /** What is shown of a measurement. @param {string} name @param {any[]} rows */
 function tables(name, rows) {
   if (name === 'step') return [stepTable(rows), ...verdicts(rows)]
+  if (name === 'generate') return [generationTable(rows)]
   return [name === 'mixed' ? mixedTable(rows) : taskTable(rows)]
 }
 

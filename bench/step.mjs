@@ -10,25 +10,29 @@ import {
   trainableParameters,
   valueAndGrad,
 } from 'peft-ts'
-import { peakMemory, readOptions } from './lib/measure.mjs'
+import { peakMemory, readOptions, residentMemory } from './lib/measure.mjs'
 import { SHAPES } from './lib/shapes.mjs'
 import { median } from './lib/statistics.mjs'
 
 // As many as the peer's script leaves out.
 const WARM_UP_STEPS = 2
 
-const options = readOptions({ shape: 'bert-base', model: '', mode: 'fast', steps: 5 })
+const options = readOptions({ shape: 'bert-base', model: '', mode: 'fast', checkpointing: 0, quantize: '', steps: 5 })
 const { batch, seq, task, targetModules } = SHAPES[options.shape]
 const mode = options.mode === 'small' ? 'small' : 'fast'
 
 const auto = task === 'SEQ_CLS' ? AutoModelForSequenceClassification : AutoModelForCausalLM
-const base = await auto.fromPretrained(options.model)
+const base = await auto.fromPretrained(
+  options.model,
+  options.quantize ? { quantize: /** @type {any} */ (options.quantize) } : {},
+)
 const model = getPeftModel(base, new LoraConfig({ r: 8, loraAlpha: 16, taskType: task, targetModules }))
 const data = makeBatch(/** @type {import('../src/models/index.ts').TextConfig} */ (base.config).vocab_size)
 
 const started = performance.now()
 const step = await valueAndGrad(model, (peft, inputs) => /** @type {any} */ (peft.forward(inputs).loss), {
   mode,
+  gradientCheckpointing: options.checkpointing > 0,
   inputs: model.inputSpecs(),
 })
 const optimizer = new AdamW(trainableParameters(model), { lr: 1e-4 })
@@ -52,6 +56,7 @@ console.log(
     seconds: median(times),
     min: Math.min(...times),
     peak_rss_mb: peakMemory(),
+    ...residentMemory(),
     first_step_seconds: firstStep,
     loss: losses,
   }),

@@ -33,6 +33,18 @@ export function peakMemory() {
   return Math.floor(kilobytes / 1024)
 }
 
+/**
+ * What this process holds now, in MB: memory of its own, and pages mapped from files, which the system can take back.
+ * Nothing where the system does not say.
+ */
+export function residentMemory() {
+  if (process.platform !== 'linux') return {}
+  const status = readFileSync('/proc/self/status', 'utf8')
+  const megabytes = (/** @type {string} */ name) =>
+    Math.floor(Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) / 1024)
+  return { rss_anon_mb: megabytes('RssAnon'), rss_file_mb: megabytes('RssFile') }
+}
+
 /** How many parameters train, and how many there are. @param {import('peft-ts').Module} model */
 export function countParameters(model) {
   const all = model.parameters()

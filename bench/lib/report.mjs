@@ -6,6 +6,7 @@ import { compare, median } from './statistics.mjs'
  * @typedef {import('./results.ts').StepRow} StepRow
  * @typedef {import('./results.ts').StepRun} StepRun
  * @typedef {import('./results.ts').MixedRow} MixedRow
+ * @typedef {import('./results.ts').GenerationRow} GenerationRow
  * @typedef {import('./results.ts').TaskRow} TaskRow
  * @typedef {import('./results.ts').TaskRun} TaskRun
  * @typedef {'fast' | 'small'} Mode
@@ -122,6 +123,27 @@ export function mixedTable(rows) {
   )
 }
 
+/** @param {readonly GenerationRow[]} rows */
+export function generationTable(rows) {
+  const header = ['shape', 'rows', 'who', 'tokens/s', 'first token s', 'peak MB', 'times as fast', 'of the memory']
+  const lines = rows.map(row => {
+    const peer = rows.find(({ who, shape, batch }) => who === 'peer' && shape === row.shape && batch === row.batch)
+    const against = (/** @type {(row: GenerationRow, peer: GenerationRow) => number} */ divide) =>
+      peer && row !== peer ? divide(row, peer).toFixed(2) : ''
+    return [
+      row.shape,
+      String(row.batch),
+      row.who === 'peer' ? PEER : row.who.replace('ours', 'peft-ts,'),
+      row.tokens_per_second.toFixed(1),
+      row.first_token_seconds.toFixed(2),
+      count(row.peak_rss_mb),
+      against((a, b) => a.tokens_per_second / b.tokens_per_second),
+      against((a, b) => a.peak_rss_mb / b.peak_rss_mb),
+    ]
+  })
+  return table(header, lines)
+}
+
 /** @param {readonly TaskRow[]} rows */
 export function taskTable(rows) {
   const isClassifier = rows.some(({ ours }) => ours.accuracy !== undefined)
@@ -156,8 +178,9 @@ export function machineLine({ date, machine, peerMissing, settings }) {
 const METHODS = { base: 'none (as it is)', lora: 'LoRA r 8', full: 'full', head: 'frozen base, head trained' }
 
 /** docs/benchmarks.md. Throws when nothing was measured. @param {Results} results */
-export function renderDocument({ step, mixed, sst2, wikisql }) {
-  if (!step && !mixed && !sst2 && !wikisql) throw new Error('Nothing was measured yet: run `npm run bench` first')
+export function renderDocument({ step, generate, mixed, sst2, wikisql }) {
+  if (!step && !generate && !mixed && !sst2 && !wikisql)
+    throw new Error('Nothing was measured yet: run `npm run bench` first')
   const lines = step ? verdicts(step.rows) : []
   return `${[
     '# Benchmarks',
@@ -170,6 +193,14 @@ export function renderDocument({ step, mixed, sst2, wikisql }) {
           stepTable(step.rows),
           lines.length ? `Against the targets:\n\n${lines.map(line => `- ${line}`).join('\n')}` : '',
           machineLine(step),
+        ]
+      : []),
+    ...(generate
+      ? [
+          '## Generation',
+          '128 new tokens after 128, greedily, with a LoRA adapter (r 8 on the query and value projections) that is active and not merged. Tokens a second of all rows together, the reading of the prompt included; median of three. “small” leaves the weights in their file as they are, “packed” has them repacked and mapped from the cache on disk, int8 are 8-bit weights.',
+          generationTable(generate.rows),
+          machineLine(generate),
         ]
       : []),
     ...(mixed

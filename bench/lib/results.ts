@@ -46,6 +46,20 @@ export interface StepRow {
   small: StepRun[]
 }
 
+/** New tokens after prompts, on one side and in one way. */
+export interface GenerationRow {
+  /** `peer`, or `ours` with the mode and the form of the weights. */
+  who: string
+  shape: string
+  batch: number
+  /** New tokens of all rows by the seconds for prompt and new tokens together. */
+  tokens_per_second: number
+  first_token_seconds: number
+  /** Seconds of the first generation, compilation included; of ours only. */
+  start_seconds?: number
+  peak_rss_mb: number
+}
+
 /** What a training on a task cost. The untrained base has none of the training's figures. */
 export interface TaskRun {
   method: string
@@ -88,6 +102,7 @@ export interface MixedRow {
 /** The file. A section that was not measured yet is absent. */
 export interface Results {
   step?: Section<StepRow>
+  generate?: Section<GenerationRow>
   mixed?: Section<MixedRow>
   sst2?: Section<TaskRow>
   wikisql?: Section<TaskRow>

@@ -21,8 +21,20 @@ const TASKS = {
   wikisql: { rows: 1000, epochs: 3, batch: 8, seed: 0, rates: { base: undefined, lora: 2e-3, full: 5e-4 } },
 }
 
-/** @type {Record<'step' | 'mixed' | 'sst2' | 'wikisql', (plan: Plan) => Measured>} */
-export const SECTIONS = { step: measureStep, mixed: measureMixed, sst2: measureSst2, wikisql: measureWikisql }
+/** Shapes that generate, on both sides. */
+const GENERATORS = ['smollm2-135m', 'qwen2.5-0.5b']
+/** How ours generates: with weights as they are, left in their file or repacked and kept, and with packed ones. */
+const GENERATIONS = [
+  { mode: 'small', quantize: '' },
+  { mode: 'packed', quantize: '' },
+  { mode: 'fast', quantize: 'int8' },
+]
+
+/** @type {Record<'step' | 'generate' | 'mixed' | 'sst2' | 'wikisql', (plan: Plan) => Measured>} */
+export const SECTIONS = {
+  ...{ step: measureStep, generate: measureGenerate, mixed: measureMixed },
+  ...{ sst2: measureSst2, wikisql: measureWikisql },
+}
 
 /** Steps on the same shapes and weights, peer and ours in turn. @param {Plan} plan @returns {Measured} */
 function measureStep({ peer, shapes, steps, repeat }) {
@@ -47,6 +59,30 @@ function measureStep({ peer, shapes, steps, repeat }) {
 function stepRun(title, { seconds, min, peak_rss_mb, first_step_seconds, loss }) {
   console.error(`${title}: ${seconds.toFixed(2)} s a step, ${peak_rss_mb} MB, first loss ${loss[0].toFixed(4)}`)
   return { seconds, min, peak_rss_mb, first_loss: loss[0], first_step_seconds }
+}
+
+/** 128 tokens after 128, by one text and by eight at once. @param {Plan} plan @returns {Measured} */
+function measureGenerate({ peer, shapes }) {
+  const rows = shapes
+    .filter(shape => GENERATORS.includes(shape))
+    .flatMap(shape => [1, 8].flatMap(batch => generationRows(peer, shape, batch)))
+  return { settings: { prompt: 128, new: 128 }, rows }
+}
+
+/** @param {Plan['peer']} peer @param {string} shape @param {number} batch @returns {import('./results.ts').GenerationRow[]} */
+function generationRows(peer, shape, batch) {
+  const model = weightsOf(shape, peer)
+  const measured = [
+    ...(peer ? [{ who: 'peer', ...peer.run('hf_generate.py', { shape, batch }) }] : []),
+    ...GENERATIONS.map(how => ({
+      who: ['ours', how.mode, how.quantize].filter(Boolean).join(' '),
+      ...ours('generate.mjs', { shape, batch, model, mode: how.mode, quantize: how.quantize || undefined }),
+    })),
+  ]
+  return measured.map(({ who, tokens_per_second, first_token_seconds, start_seconds, peak_rss_mb }) => {
+    console.error(`generate ${shape} x ${batch} ${who}: ${tokens_per_second.toFixed(1)} tokens/s, ${peak_rss_mb} MB`)
+    return { who, shape, batch, tokens_per_second, first_token_seconds, start_seconds, peak_rss_mb }
+  })
 }
 
 /** Batches of many adapters, of sentences and of single tokens; loading and switching. @param {Plan} plan @returns {Measured} */

@@ -37,4 +37,23 @@ export const SHAPES = {
       rms_norm_eps: 1e-5,
     },
   },
+  'qwen2.5-0.5b': {
+    batch: 1,
+    seq: 256,
+    task: 'CAUSAL_LM',
+    targetModules: ['q_proj', 'v_proj'],
+    config: {
+      model_type: 'qwen2',
+      architectures: ['Qwen2ForCausalLM'],
+      vocab_size: 151936,
+      hidden_size: 896,
+      intermediate_size: 4864,
+      num_hidden_layers: 24,
+      num_attention_heads: 14,
+      num_key_value_heads: 2,
+      max_position_embeddings: 32768,
+      tie_word_embeddings: true,
+      rms_norm_eps: 1e-6,
+    },
+  },
 }

@@ -79,6 +79,11 @@ defineGradient('Rotary', ({ grad, inputs: [, cosine, sine], needs, give }) => {
   give(0, rotary(grad, cosine, neg(sine)))
 })
 
+defineGradient('WithGradient', ({ node, grad, inputs, needs, give }) => {
+  const count = node.attributes.count as number
+  for (let i = 1; i <= count; i++) if (needs(i)) give(i, mul(grad, inputs[i + count]))
+})
+
 defineGradient('CrossEntropy', ({ node, grad, inputs: [logits, labels], give }) => {
   const { ignoreIndex } = node.attributes
   give(0, grad.graph.add('CrossEntropyGrad', [logits, labels, grad], { ignoreIndex })[0])

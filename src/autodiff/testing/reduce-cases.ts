@@ -100,5 +100,10 @@ export const REDUCE_CASES: readonly GradientCase[] = [
     inputs: [declared(float(3, 2), 'rows', 2)],
     build: x => g.mean(g.mul(x, x), [0]),
   },
+  {
+    name: 'WithGradient',
+    inputs: [float(3, 2)],
+    build: x => g.withGradient(g.sum(g.mul(g.stopGradient(x), g.stopGradient(x))), [[x, g.mul(x, 2)]]),
+  },
   { name: 'mseLoss', inputs: [float(3, 2), float(3, 2)], build: (a, b) => g.mseLoss(a, b) },
 ]

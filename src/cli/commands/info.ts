@@ -2,13 +2,15 @@
 
 import { resolveModelFolder } from '../../models/hub.ts'
 import { AutoConfig, type ModelTask, type PreTrainedModel } from '../../models/index.ts'
+import { plannedBytes, planQuantization, type QuantizationPlan } from '../../models/quantize.ts'
 import { PeftModel } from '../../peft/index.ts'
+import { QuantizedTensor, type QuantizeName, quantizationOf, sizesOf } from '../../quantization/index.ts'
+import { type ForecastModel, forecastStep } from '../../training/index.ts'
 import { UsageError } from '../exit.ts'
 import { formatBytes, formatCount } from '../format.ts'
-import { estimateMemory } from '../memory-estimate.ts'
 import type { Output } from '../output.ts'
 import { AUTO_CLASSES, type DescribedTaskOption, describedTaskOf, taskOfArchitecture } from '../task.ts'
-import { checkMethod, countParameters, type TunedModel, trainableLine, tune } from '../tuning.ts'
+import { checkMethod, countParameters, refuseQuantized, type TunedModel, trainableLine, tune } from '../tuning.ts'
 
 /** The options of `peft info`. */
 export interface InfoOptions {
@@ -19,15 +21,15 @@ export interface InfoOptions {
   batchSize: number
   sequence: number
   mode: 'fast' | 'small'
+  gradientCheckpointing: boolean
+  quantize?: QuantizeName
   seed: number
 }
-
-/** The tasks whose models give scores over their vocabulary. */
-const OVER_VOCABULARY: readonly ModelTask[] = ['CAUSAL_LM', 'SEQ_2_SEQ_LM', 'MASKED_LM']
 
 /** Prints what a model is, and what a method would train of it. Only config.json is read. */
 export async function info(name: string, options: InfoOptions, output: Output): Promise<void> {
   checkMethod(options.method, options.set)
+  refuseQuantized(options.method, options.quantize !== undefined)
   const folder = await resolveModelFolder(name, { allowPatterns: ['config.json'] })
   const given = await AutoConfig.fromPretrained(folder)
   const config = options.labels ? given.with({ id2label: options.labels }) : given
@@ -37,16 +39,19 @@ export async function info(name: string, options: InfoOptions, output: Output): 
   if (options.labels && task !== 'SEQ_CLS') throw new UsageError('--labels belongs to --task seq_cls')
   const base = AUTO_CLASSES[task].fromConfig(config)
   const all = base.numParameters()
+  const { batchSize, sequence, mode, gradientCheckpointing } = options
+  const plan = options.quantize ? planQuantization(base, quantizationOf(options.quantize)) : undefined
+  const quantizedBytes = plan && plannedBytes(base, plan)
+  if (plan) packWithoutValues(plan)
   const model = tune(base, options.method, options.set, options.seed)
   const counts = countParameters(model)
   const targets = targetsOf(model)
-  const { batchSize, sequence, mode } = options
-  const memory = estimateMemory(config, counts, {
+  const memory = forecastStep(model as unknown as ForecastModel, {
     batchSize,
     sequence,
     mode,
-    full: options.method === 'full',
-    overVocabulary: OVER_VOCABULARY.includes(task),
+    gradientCheckpointing,
+    frozenBytes: quantizedBytes,
   })
   const { bold, dim } = output.style
   output.result(
@@ -61,7 +66,14 @@ export async function info(name: string, options: InfoOptions, output: Output): 
       method: options.method,
       targets,
       settings: settingsOf(base),
-      memory_bytes: { ...memory, batch_size: batchSize, sequence, mode },
+      ...(options.quantize && { quantize: options.quantize, base_bytes: quantizedBytes }),
+      memory_bytes: {
+        ...memory,
+        batch_size: batchSize,
+        sequence,
+        mode,
+        gradient_checkpointing: gradientCheckpointing,
+      },
     },
     [
       `${bold(base.constructor.name)} ${dim(`(${config.model_type})`)}  ${formatCount(all)} parameters`,
@@ -70,13 +82,29 @@ export async function info(name: string, options: InfoOptions, output: Output): 
         .join('  '),
       `method ${bold(options.method)}${targets.length ? `  ${describeTargets(targets)}` : ''}`,
       trainableLine(model),
-      `memory of a training step, estimated for ${batchSize} x ${sequence} tokens, mode ${mode}: ${bold(formatBytes(memory.total))}`,
+      ...(quantizedBytes === undefined
+        ? []
+        : [
+            `base model in ${options.quantize}: ${bold(formatBytes(quantizedBytes))}, in float32 ${formatBytes(4 * all)}`,
+          ]),
+      `peak memory of a training step of ${batchSize} x ${sequence} tokens, mode ${mode}${gradientCheckpointing ? ', gradient checkpointing' : ''}: ${bold(formatBytes(memory.total))}`,
       dim(
-        `  weights ${formatBytes(memory.weights)}, activations ${formatBytes(memory.activations)}, ` +
-          `scores ${formatBytes(memory.scores)}, training state ${formatBytes(memory.training_state)}, process ${formatBytes(memory.process)}`,
+        `  ${Object.entries(memory)
+          .filter(([name, bytes]) => name !== 'total' && bytes > 0)
+          .map(([name, bytes]) => `${name.replaceAll('_', ' ')} ${formatBytes(bytes)}`)
+          .join(', ')}`,
       ),
     ],
   )
+}
+
+/** Gives weights the packed form that they would have, of which only the sizes are read. */
+function packWithoutValues({ packings }: QuantizationPlan): void {
+  for (const [parameter, { layout }] of packings) {
+    const byteLength = sizesOf(layout).totalBytes
+    const source = { kind: 'file', path: '', offset: 0, byteLength, dtype: 'U8', shape: [byteLength] } as const
+    parameter.quantized = new QuantizedTensor(parameter.name, layout, source)
+  }
 }
 
 function targetsOf(model: TunedModel): string[] {

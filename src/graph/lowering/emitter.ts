@@ -81,6 +81,17 @@ export class Emitter {
     return name
   }
 
+  /** A float32 constant of many values, made once for each key. */
+  table(key: string, dims: readonly number[], make: () => Float32Array): string {
+    const known = this.#constants.get(key)
+    if (known) return known
+    const name = this.freshName('table')
+    this.#constants.set(key, name)
+    const { buffer, byteOffset, byteLength } = make()
+    this.initializers.push({ name, dtype: 'float32', dims, data: new Uint8Array(buffer, byteOffset, byteLength) })
+    return name
+  }
+
   /** An int64 constant of one axis. */
   int64(values: readonly number[]): string {
     return this.constant(values, 'int64', [values.length])

@@ -1,11 +1,15 @@
 /** @file From a graph to an ONNX model: composites expanded, dead nodes gone, nodes in the order that saves memory. */
-import type { OnnxModel, OnnxValueInfo } from '../../onnx/index.ts'
+import type { OnnxDType, OnnxModel, OnnxValueInfo } from '../../onnx/index.ts'
 import type { Shape } from '../dim.ts'
 import { defineOperator, type Tensor, type Weight } from '../graph.ts'
+import { type DerivedLength, derivedLength } from '../operators/rows.ts'
 import { expandComposites } from '../passes/expand-composites.ts'
+import { flattenRows } from '../passes/flatten-rows.ts'
 import { reachableNodes } from '../passes/rewrite.ts'
+import { splitVectors } from '../passes/split-vectors.ts'
 import { Emitter } from './emitter.ts'
-import { lowerNode } from './operators.ts'
+import { type Lowering, lowerNode } from './operators.ts'
+import { dequantized, isQuantized } from './quantized.ts'
 import { RuntimeShapes } from './shapes.ts'
 
 defineOperator('ScatterND', ([data]) => [data])
@@ -20,41 +24,70 @@ export interface RandomInput {
   site: number
 }
 
+/** A weight under its name in a model. */
+export interface PlacedWeight {
+  name: string
+  weight: Weight
+  /** How the model reads its bytes, from `offset` on, where that is not the weight's own type and shape. */
+  view?: { dtype: OnnxDType; dims: readonly number[]; offset: number }
+}
+
 /** A model ready for an engine, with what it expects from outside. */
 export interface LoweredModel {
   /** The model; the tensors of `weights` are missing from its initializers and are to be added under the same names. */
   model: OnnxModel
   inputs: { name: string; dtype: Tensor['dtype']; shape: Shape }[]
   outputs: { name: string; dtype: Tensor['dtype']; shape: Shape }[]
-  weights: { name: string; weight: Weight }[]
+  weights: PlacedWeight[]
   random: RandomInput[]
+  /** Lengths that the model works out while it runs, in an order in which each knows those before it. */
+  derived: DerivedLength[]
 }
 
 /** What to emit for. */
 export interface LoweringOptions {
   /** The kernels at hand: those of ONNX Runtime's CPU provider, or only standard ones. */
   target?: 'cpu' | 'standard'
+  /**
+   * How products with weights of quantised whole numbers are computed: on the packed values, with activations rounded to
+   * 8 bits (false, the default), or on dequantised ones, exactly (true). Tables are always exact.
+   */
+  dequantize?: boolean
 }
 
 /** Translates the computation of `outputs` into an ONNX model. */
 export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: LoweringOptions = {}): LoweredModel {
   const names = Object.keys(outputs)
   if (names.length === 0) throw new Error('There is nothing to compute: no outputs were asked for')
-  const expanded = expandComposites(names.map(name => outputs[name]))
+  const expanded = splitVectors(flattenRows(expandComposites(names.map(name => outputs[name])).outputs).outputs)
   const nodes = reachableNodes(expanded.outputs)
   const inputs = nodes.filter(node => node.op === 'Input').map(node => node.outputs[0])
   const declared = outputs[names[0]].graph.inputs
   const emitter = new Emitter([...declared.keys(), ...names])
   const used = new Set<Tensor>(expanded.outputs)
-  for (const node of nodes) for (const input of node.inputs) used.add(input)
-  const lowering = {
+  // Who reads a quantised matrix writes what it reads of its parts.
+  for (const node of nodes) if (node.op !== 'Dequantize') for (const input of node.inputs) used.add(input)
+  const weights: LoweredModel['weights'] = []
+  const views = new Map<string, string>()
+  const lowering: Lowering = {
     emitter,
     shapes: new RuntimeShapes(emitter, inputs, declared),
     cpu: (options.target ?? 'cpu') === 'cpu',
-    isUsed: (tensor: Tensor) => used.has(tensor),
+    dequantize: options.dequantize ?? false,
+    isUsed: tensor => used.has(tensor),
+    weightView: (tensor, dtype, dims, offset = 0) => {
+      const key = `${tensor.node.id} ${dtype} ${dims} ${offset}`
+      const known = views.get(key)
+      if (known) return known
+      const weight = tensor.node.attributes.weight as Weight
+      const name = emitter.claimName(weight.name)
+      weights.push({ name, weight, view: { dtype, dims, offset } })
+      views.set(key, name)
+      return name
+    },
   }
-  const weights: LoweredModel['weights'] = []
   const random: RandomInput[] = []
+  const derived = new Map<string, DerivedLength>()
   for (const node of nodes) {
     const [output] = node.outputs
     if (node.op === 'Input') {
@@ -63,6 +96,7 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
       const { values, dtype, shape } = node.attributes as never
       emitter.setName(output, emitter.constant(values, dtype, shape))
     } else if (node.op === 'Weight') {
+      if (!used.has(output)) continue
       const weight = node.attributes.weight as Weight
       const name = emitter.claimName(weight.name)
       weights.push({ name, weight })
@@ -72,8 +106,10 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
       const name = emitter.freshName('random')
       random.push({ name, shape, keep, site })
       emitter.setName(output, name)
-    } else {
+    } else if (node.op !== 'Dequantize') {
       lowerNode(node, lowering)
+      const length = derivedLength(node)
+      if (length && !derived.has(length.name)) derived.set(length.name, length)
       for (const value of node.outputs) if (used.has(value)) emitter.types.set(emitter.nameOf(value), value)
     }
   }
@@ -86,7 +122,7 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
       op: 'Identity',
       domain: '',
       name: `output.${names[i]}`,
-      inputs: [emitter.nameOf(tensor)],
+      inputs: [isQuantized(tensor) ? dequantized(tensor, lowering) : emitter.nameOf(tensor)],
       outputs: [names[i]],
       attributes: {},
     })
@@ -107,10 +143,12 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
     ...lowered,
     weights,
     random,
+    derived: [...derived.values()],
     model: {
       irVersion: 10,
       producer: 'peft-ts',
-      opsets: { '': 20, [MICROSOFT_DOMAIN]: 1 },
+      // 4-bit types came with version 21.
+      opsets: { '': weights.some(({ view }) => view?.dtype === 'uint4') ? 21 : 20, [MICROSOFT_DOMAIN]: 1 },
       graph: {
         name: 'graph',
         // ONNX Runtime walks from the outputs and takes the producer with the highest index first. Written in reverse,

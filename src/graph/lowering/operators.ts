@@ -1,10 +1,12 @@
 /** @file How each primitive operator is written in ONNX. */
-import type { OnnxAttribute } from '../../onnx/index.ts'
+import type { OnnxAttribute, OnnxDType } from '../../onnx/index.ts'
 import { ONNX_DTYPES } from '../../onnx/index.ts'
 import { type Dim, formatShape, multiplyDims, type Shape } from '../dim.ts'
 import type { DType } from '../dtype.ts'
 import type { Node, Tensor } from '../graph.ts'
+import type { RowParts } from '../operators/rows.ts'
 import type { Emitter } from './emitter.ts'
+import { dequantized, isQuantized, lowerQuantized } from './quantized.ts'
 import type { RuntimeShapes } from './shapes.ts'
 
 /** What an operator needs to write itself. */
@@ -13,8 +15,15 @@ export interface Lowering {
   shapes: RuntimeShapes
   /** Whether the kernels of ONNX Runtime's CPU provider may be used (FusedMatMul and others). */
   cpu: boolean
+  /** Whether quantised matrices are dequantised for products of exact activations. */
+  dequantize: boolean
   /** Whether any other node or output reads a tensor. */
   isUsed(tensor: Tensor): boolean
+  /**
+   * The name under which bytes of a weight, from `offset` on, stand in the model as a tensor of another type and shape;
+   * `weight` is the output of a Weight node.
+   */
+  weightView(weight: Tensor, dtype: OnnxDType, dims: readonly number[], offset?: number): string
 }
 
 type Lower = (node: Node, names: readonly string[], lowering: Lowering) => readonly string[]
@@ -131,14 +140,19 @@ export const LOWERINGS: Readonly<Record<string, Lower>> = {
     }
     // The kernel looks rows up in a table by position: one row a position, or one a position of each batch entry.
     const rows = multiplyDims(table.shape[0], sequence)
-    const flat = (name: string) => shapes.reshape(name, table.shape, [rows, half])
-    let positions = emitter.int64([0])
-    if (table.shape[0] !== 1) {
+    // The same tables serve all layers.
+    const flat = (name: string) =>
+      shapes.computed(`rows of ${name}`, () => shapes.reshape(name, table.shape, [rows, half]))
+    const counted = () => {
       const scalar = (value: number) => emitter.constant([value], 'int64', [])
       const count = emitter.node('Squeeze', [shapes.dim(rows)])
       const range = emitter.node('Range', [scalar(0), count, scalar(1)])
-      positions = emitter.node('Reshape', [range, shapes.shape([table.shape[0], sequence])])
+      return emitter.node('Reshape', [range, shapes.shape([table.shape[0], sequence])])
     }
+    const positions =
+      table.shape[0] === 1
+        ? emitter.int64([0])
+        : shapes.computed(`positions ${formatShape([table.shape[0], sequence])}`, counted)
     return [emitter.node('RotaryEmbedding', [x, positions, flat(cosine), flat(sine)], {}, MICROSOFT)]
   },
   Conv: direct('Conv', node => ({ ...windows(node), group: int(node.attributes.groups) })),
@@ -188,7 +202,42 @@ export const LOWERINGS: Readonly<Record<string, Lower>> = {
       emitter.node('Slice', [x, shapes.dim(attributes.start as Dim), end, emitter.int64([attributes.axis as number])]),
     ]
   },
+  Split: ({ attributes, outputs }, [x], { emitter }) =>
+    emitter.nodeWithOutputs('Split', [x, emitter.int64(attributes.sizes as number[])], outputs.length, {
+      axis: int(0),
+    }),
   Concat: direct('Concat', axis),
+  RowPart: ({ attributes, inputs, outputs }, [x], { emitter, shapes }) => {
+    const { part, parts, least } = attributes as unknown as RowParts & { part: number }
+    const [rows] = inputs[0].shape
+    const each = shapes.computed(`${least} or 1/${parts} of ${rows}`, () => {
+      const share = emitter.node('Div', [
+        emitter.node('Add', [shapes.dim(rows), emitter.int64([parts - 1])]),
+        emitter.int64([parts]),
+      ])
+      return emitter.node('Max', [share, emitter.int64([least])])
+    })
+    const at = (index: number) => emitter.node('Mul', [each, emitter.int64([index])])
+    const result = emitter.node('Slice', [x, at(part), at(part + 1), emitter.int64([0])])
+    shapes.define(outputs[0].shape[0], result, 0)
+    return [result]
+  },
+  JoinRows: (_, names, { emitter }) => [emitter.node('Concat', names, { axis: int(0) })],
+  CountedRows: ({ attributes, outputs }, [labels], { emitter, shapes }) => {
+    const ignored = emitter.node('Equal', [labels, emitter.constant([attributes.ignoreIndex as number], 'int64', [])])
+    const result = emitter.node('Reshape', [
+      emitter.node('NonZero', [emitter.node('Not', [ignored])]),
+      emitter.int64([-1]),
+    ])
+    shapes.define(outputs[0].shape[0], result, 0)
+    return [result]
+  },
+  // Of the others no element is read: an empty part of their shape makes the engine wait for them.
+  After: (_, [x, ...others], { emitter }) => {
+    const none = { start: int(0), end: int(0) }
+    const shape = [emitter.node('Shape', [x]), ...others.map(other => emitter.node('Shape', [other], none))]
+    return [emitter.node('Reshape', [x, emitter.node('Concat', shape, { axis: int(0) })], { allowzero: int(1) })]
+  },
   Pad: ({ attributes }, [x], { emitter, shapes }) => [emitter.node('Pad', [x, shapes.shape(attributes.pads as Shape)])],
   Gather: direct('Gather', axis),
   GatherElements: direct('GatherElements', axis),
@@ -221,10 +270,8 @@ export function lowerNode(node: Node, lowering: Lowering): void {
   const lower = LOWERINGS[node.op]
   if (!lower)
     throw new Error(`The operator ${node.op} on ${node.inputs.map(x => formatShape(x.shape))} has no ONNX form`)
-  const names = lower(
-    node,
-    node.inputs.map(input => lowering.emitter.nameOf(input)),
-    lowering,
-  )
+  const nameOf = (tensor: Tensor) =>
+    isQuantized(tensor) ? dequantized(tensor, lowering) : lowering.emitter.nameOf(tensor)
+  const names = lowerQuantized(node, nameOf, lowering) ?? lower(node, node.inputs.map(nameOf), lowering)
   for (const [i, output] of node.outputs.entries()) if (names[i]) lowering.emitter.setName(output, names[i])
 }

@@ -10,6 +10,8 @@ export class RuntimeShapes {
   readonly #declared: ReadonlyMap<string, Tensor>
   readonly #known = new Map<Dim, string>()
   readonly #shapes = new Map<string, string>()
+  readonly #computed = new Map<string, string>()
+  readonly #defined = new Map<Dim, { name: string; axis: number }>()
 
   /**
    * @param inputs what the model reads
@@ -21,11 +23,32 @@ export class RuntimeShapes {
     this.#declared = declared
   }
 
+  /** From now on `dim` is the length of an axis of the value `name`. */
+  define(dim: Dim, name: string, axis: number): void {
+    if (typeof dim === 'string' && !this.#defined.has(dim)) this.#defined.set(dim, { name, axis })
+  }
+
+  /** A value that several places need, emitted once. */
+  computed(what: string, emit: () => string): string {
+    const known = this.#computed.get(what)
+    if (known) return known
+    const name = emit()
+    this.#computed.set(what, name)
+    return name
+  }
+
   /** The name of an int64 `[1]` value that holds the dimension. Throws when no input has it as an axis of its own. */
   dim(dim: Dim): string {
     if (typeof dim === 'number') return this.#emitter.int64([dim])
     const known = this.#known.get(dim)
     if (known) return known
+    const defined = this.#defined.get(dim)
+    if (defined) {
+      const { name, axis } = defined
+      const result = this.#emitter.node('Shape', [name], { start: { int: axis }, end: { int: axis + 1 } })
+      this.#known.set(dim, result)
+      return result
+    }
     const axis = this.#axisOfLength(dim, this.#inputs) ?? this.#axisPlusConstant(dim)
     if (axis) return axis
     const terms = dimTerms(dim).map(({ names, coefficient }) => {
@@ -53,6 +76,7 @@ export class RuntimeShapes {
   }
 
   #named(name: string): string {
+    if (this.#defined.has(name)) return this.dim(name)
     const axis = this.#axisOfLength(name, this.#inputs) ?? this.#axisOfLength(name, this.#declared.values())
     if (axis) return axis
     throw new Error(
