@@ -13,7 +13,7 @@ async function tools() {
   const engine = await defaultEngine()
   const graph = new g.Graph()
   const x = graph.input('x', 'float32', ['rows', 2, 'count', 3])
-  const executable = await engine.compile({ 'key.0': g.mul(x, 1) })
+  const executable = await engine.compile({ 'new.2x3': g.mul(x, 1) })
   const run = (feed: Parameters<typeof executable.run>[0]['x'], store = {}) => executable.run({ x: feed }, { store })
   return {
     engine,
@@ -29,7 +29,7 @@ async function tools() {
     async rows(store: KeyValueStore): Promise<number[][]> {
       const feed = store.feeds()['key.0'] as ResidentTensor
       expect(feed.dims).toEqual([store.rows, 2, store.capacity, 3])
-      const all = numbers((await run(feed))['key.0'])
+      const all = numbers((await run(feed))['new.2x3'])
       return Array.from({ length: store.rows }, (_, row) =>
         Array.from({ length: store.capacity }, (_, at) => {
           const value = (head: number, w: number) => all[((row * 2 + head) * store.capacity + at) * 3 + w]

@@ -8,6 +8,21 @@ export interface StoredTensor {
   width: number
 }
 
+/**
+ * What a step adds to tensors of one form comes as one output, their rows under each other: fetching an output costs as
+ * much as a small kernel.
+ *
+ * @returns the names of such outputs, each with the positions of its tensors among `tensors`
+ */
+export function addedOutputs(tensors: readonly StoredTensor[]): ReadonlyMap<string, readonly number[]> {
+  const outputs = new Map<string, number[]>()
+  for (const [i, { heads, width }] of tensors.entries()) {
+    const name = `new.${heads}x${width}`
+    outputs.set(name, [...(outputs.get(name) ?? []), i])
+  }
+  return outputs
+}
+
 /** Positions of one row of a store, and where they come to stand. */
 export interface Span {
   store: KeyValueStore
@@ -66,20 +81,24 @@ export class KeyValueStore {
   }
 
   /**
-   * Where outputs `[rows, heads, count, width]` are written, by the names of the tensors: behind what is filled. They
-   * count from {@link KeyValueStore.length} on, which is for the caller to raise.
+   * Where the outputs of {@link addedOutputs} are written, `[tensors * rows, heads, count, width]`: behind what is filled.
+   * They count from {@link KeyValueStore.length} on, which is for the caller to raise.
    */
   appended(count: number): Record<string, OutputCopy[]> {
     return Object.fromEntries(
-      this.#tensors.map(({ name, heads, width }, i) => {
-        const size = count * width
-        const copy = {
-          ...{ to: this.#memories[i], count: this.rows * heads, size },
-          ...{ fromOffset: 0, fromStride: size },
-          ...{ toOffset: this.length * width, toStride: this.capacity * width },
-        }
-        return [name, [copy]]
-      }),
+      [...addedOutputs(this.#tensors)].map(([name, tensors]) => [
+        name,
+        tensors.map((i, position) => {
+          const { heads, width } = this.#tensors[i]
+          const size = count * width
+          const planes = this.rows * heads
+          return {
+            ...{ to: this.#memories[i], count: planes, size },
+            ...{ fromOffset: position * planes * size, fromStride: size },
+            ...{ toOffset: this.length * width, toStride: this.capacity * width },
+          }
+        }),
+      ]),
     )
   }
 

@@ -22,7 +22,7 @@ export interface SessionOptions extends Pick<GenerationSettings, 'cacheBucket' |
 /** Positions whose keys and values do not depend on a text. */
 export interface Prelude {
   length: number
-  /** Computes them, `[1, heads, length, width]` for each tensor of the cache, into the engine's memory. */
+  /** Computes them into the engine's memory, as the step's outputs are called. */
   compute(store: Readonly<Record<string, readonly OutputCopy[]>>): Promise<unknown>
 }
 
@@ -234,7 +234,6 @@ export class DecodingSession implements AsyncDisposable {
       }
     }
     const int64 = (data: BigInt64Array): TensorData => ({ dtype: 'int64', dims: [rows, data.length / rows], data })
-    const appended = store.appended(count)
     const { logits } = await this.#program.run(
       {
         [inputs.tokens]: int64(BigInt64Array.from(tokens, BigInt)),
@@ -244,7 +243,7 @@ export class DecodingSession implements AsyncDisposable {
         ...seen.feeds(),
         ...parameters,
       },
-      { store: Object.fromEntries(Object.entries(appended).map(([name, copies]) => [`new.${name}`, copies])) },
+      { store: store.appended(count) },
     )
     store.length += count
     const width = logits.data.length / rows

@@ -1,12 +1,12 @@
 /** @file Tracing the step of a generation: tokens and the cache in, logits and the cache's new rows out. */
-import { Graph, type Shape, type Tensor } from '../graph/index.ts'
+import { concat, Graph, type Shape, type Tensor } from '../graph/index.ts'
 import { FedParameters } from '../models/fed-parameters.ts'
 import type { GenerativeModel } from '../models/generator.ts'
 import type { InputSpec, ModelInputs } from '../models/index.ts'
 import { signatureOf } from '../models/signature.ts'
 import { isSwitchable, VariantTraces } from '../models/switching.ts'
 import { KeyValueCache, type KeyValues, type Module, type Parameter } from '../nn/index.ts'
-import type { StoredTensor } from './key-value-store.ts'
+import { addedOutputs, type StoredTensor } from './key-value-store.ts'
 
 /** The name of the input that carries the parameters. */
 const VECTOR = 'parameters'
@@ -32,7 +32,7 @@ export interface StepInputs {
 
 /**
  * The step of a generation, traced. Its outputs are `logits` `[batch, 1, vocabulary]` of the last position, and
- * `new.<name>` for each tensor of the cache.
+ * those of {@link addedOutputs}.
  */
 export interface GenerationTrace extends TracedProgram {
   inputs: StepInputs
@@ -47,7 +47,7 @@ export interface GenerationTrace extends TracedProgram {
   prelude?: PreludeTrace
 }
 
-/** A traced prelude. Its outputs are those of the cache's tensors, `[1, heads, length, width]`, by their names. */
+/** A traced prelude. Its outputs are those of {@link addedOutputs}, of one row. */
 export interface PreludeTrace extends TracedProgram {
   /** How many positions it takes. */
   length: number
@@ -136,12 +136,7 @@ function tracePrelude(model: GenerativeModel): PreludeTrace | undefined {
   const fed = FedParameters.in(graph, VECTOR, ({ varies }) => varies)
   const entries = graph.trace(() => model.prelude!())
   if (entries.length === 0) return undefined
-  const outputs = Object.fromEntries(
-    entries.flatMap(({ key, value }, layer) => [
-      [`key.${layer}`, key],
-      [`value.${layer}`, value],
-    ]),
-  )
+  const outputs = graph.trace(() => joined(cacheOf(model), flat(entries)))
   return { outputs, fed, signature: signatureOf(outputs), length: entries[0].key.shape[2] as number }
 }
 
@@ -170,7 +165,7 @@ function traceStep(
   const { logits } = graph.trace(() => model.forward({ ...inputs, ...rows, cache: store, num_logits_to_keep: 1 }))
   const outputs = {
     logits: logits!,
-    ...Object.fromEntries(flat(store.present).map((tensor, i) => [`new.${cache[i].name}`, tensor])),
+    ...joined(cache, flat(store.present)),
   }
   return { inputs: names, outputs, cache, fed, signature: signatureOf(outputs) }
 }
@@ -197,6 +192,18 @@ function traceEncoder(
   )
   const cross = Object.fromEntries(Object.entries(outputs).map(([name, { shape }]) => [name, shape]))
   return { outputs, cross, fed, signature: signatureOf(outputs) }
+}
+
+/** What is added to the tensors of a cache, as outputs. */
+function joined(cache: readonly StoredTensor[], added: readonly Tensor[]): Record<string, Tensor> {
+  const outputs = [...addedOutputs(cache)].map(([name, tensors]) => [
+    name,
+    concat(
+      tensors.map(i => added[i]),
+      0,
+    ),
+  ])
+  return Object.fromEntries(outputs)
 }
 
 const inPairs = (tensors: readonly Tensor[]): KeyValues[] =>

@@ -36,8 +36,9 @@ export class NodeBackend implements Backend {
     const plain = sessionOptions(options, graph.nodes, folder)
     const keeps = options.keepPacked && options.mode !== 'small' && folder !== undefined
     const packed = keeps && (await this.#packed(bytes, initializers, { folder, options: plain, create, session }))
-    if (packed) await create(packed, sessionOptions(options, graph.nodes))
-    else await create(bytes, plain)
+    const isLoaded =
+      packed && (await this.#loadPacked(() => create(packed, sessionOptions(options, graph.nodes)), packed))
+    if (!isLoaded) await create(bytes, plain)
     const kept = new KeptFeeds()
     return {
       run: async (feeds, details) => {
@@ -73,13 +74,26 @@ export class NodeBackend implements Backend {
         const saving = {
           save_external_prepacked_constant_initializers: '1',
           optimized_model_external_initializers_file_name: weights,
-          optimized_model_external_initializers_min_size_in_bytes: '1024',
+          // Sizes and shapes must stand in the model itself.
+          optimized_model_external_initializers_min_size_in_bytes: '65536',
         }
         const extra = { session: { ...options.extra.session, ...saving } }
         await create(bytes, { ...options, optimizedModelFilePath: path, extra })
         await this.#call('release', { session, profile: false })
       },
     })
+  }
+
+  /** Whether the packed form could be loaded; one that could not is taken away. */
+  async #loadPacked(load: () => Promise<void>, path: string): Promise<boolean> {
+    try {
+      await load()
+      return true
+    } catch (error) {
+      process.emitWarning(`Packed weights could not be read again and are not used: ${(error as Error).message}`)
+      await new PackedStore().remove(path)
+      return false
+    }
   }
 
   allocate(memories: readonly Memory[]): Promise<void> {
