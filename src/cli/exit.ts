@@ -8,11 +8,22 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** A mistake in a run file, or in what `--set` says in its words: the message names options as files do. */
+export class RunFileError extends UsageError {}
+
 /** The library's option names in messages, as they are called on the command line. */
 const FLAGS: readonly [RegExp, string][] = [
   [/\boverwriteOutputDir: true/g, '--overwrite'],
+  [/\bresumeFromCheckpoint: true/g, '--resume'],
+  [/\bsaveTotalLimit\b/g, '--save-total-limit'],
+  [/\bonNonFinite: '(\w+)'/g, '--on-non-finite $1'],
+  [/\bonSpike: '(\w+)'/g, '--on-spike $1'],
+  [/\bspikeFactor\b/g, '--spike-factor'],
+  [/\bmaxBadSteps\b/g, '--max-bad-steps'],
   [/\bignoreMismatchedSizes: true/g, '--ignore-mismatched-sizes'],
   [/\boverlong: '(\w+)'/g, '--overlong $1'],
+  [/\bskipBad: true/g, '--skip-bad'],
+  [/\bcolumns: \{ (\w+): '\.\.\.' \}/g, '--columns $1=…'],
   [/\bmaxLength: (\d+)/g, '--max-length $1'],
   [/\bmaxLength\b/g, '--max-length'],
   [/\boutputDir\b/g, '--output'],
@@ -34,5 +45,6 @@ export function inFlags(message: string): string {
 
 /** What an error says, for people: its message, without the stack. */
 export function messageOf(error: unknown): string {
+  if (error instanceof RunFileError) return error.message
   return inFlags(error instanceof Error ? error.message : String(error))
 }

@@ -10,9 +10,10 @@ async function setting(data: string = reviews(16)) {
   const path = (name: string) => join(folder, name)
   const model = await saveTinyBert(folder)
   const train = ['train', '--model', model, '--data', path('train.tsv'), '--task', 'seq_cls', '--output', path('out')]
-  /** Nothing was written: no output folder, and no remains of one beside it. */
+  /** Nothing was saved: no output folder, or one with the record of the training alone, and no remains beside it. */
   const expectNoOutput = async () => {
-    expect(existsSync(path('out'))).toBe(false)
+    const written = existsSync(path('out')) ? await readdir(path('out')) : []
+    expect(written.filter(name => !/^(metrics\.jsonl|events\.out\.tfevents.*)$/.test(name))).toEqual([])
     expect((await readdir(folder)).filter(name => name.startsWith('.'))).toEqual([])
   }
   return { path, model, train: [...train, '--threads', '1', '--max-steps', '8'], expectNoOutput }
@@ -99,16 +100,25 @@ describe('a training that fails ends with exit code 1, one clear message and no 
     await expectNoOutput()
   })
 
-  it('on Ctrl-C between two steps, saying what was saved', async () => {
-    const { train, expectNoOutput } = await setting()
+  it('on Ctrl-C between two steps, after which --resume goes on', async () => {
+    const { path, train } = await setting()
     const controller = new AbortController()
     const onStderr = (text: string) => {
       if (text.startsWith('step 2/')) controller.abort(new Error('Interrupted by Ctrl-C'))
     }
-    const { code, stderr } = await peft([...train, '--logging-steps', '1'], { signal: controller.signal, onStderr })
+    const call = [...train, '--logging-steps', '1']
+    const { code, stderr } = await peft(call, { signal: controller.signal, onStderr })
     expect(code).toBe(1)
-    expect(stderr).toMatch(/error: Training was stopped after step 2 of 8\. Nothing was saved/)
-    await expectNoOutput()
+    expect(stderr).toMatch(/error: Training was paused after step 2\. .*checkpoint-2 holds .* --resume/)
+    expect(existsSync(path('out/adapter_model.safetensors'))).toBe(false)
+    expect((await peft(call)).stderr).toMatch(/not empty.*checkpoints of a training, the last of step 2.*--resume/)
+    const resumed = await peft([...call, '--resume'])
+    expect(resumed.stderr).toMatch(/going on from .*checkpoint-2, after step 2\/8/)
+    expect(resumed.code).toBe(0)
+    expect(existsSync(path('out/checkpoint-2'))).toBe(false)
+    await peft([...call, '--output', path('whole')])
+    const adapter = (folder: string) => readFile(path(`${folder}/adapter_model.safetensors`))
+    expect((await adapter('out')).equals(await adapter('whole'))).toBe(true)
   })
 
   it('leaves what was there when it was to be replaced', async () => {

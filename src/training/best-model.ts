@@ -22,10 +22,10 @@ export class BestModel {
    * @throws when the evaluation has no such metric and something depends on it
    */
   consider(evaluation: EvaluationLog, state: TrainerState): boolean {
-    const { metricForBestModel, greaterIsBetter, loadBestModelAtEnd, saveStrategy } = this.#args
+    const { metricForBestModel, greaterIsBetter, loadBestModelAtEnd, saveStrategy, earlyStoppingPatience } = this.#args
     const value = evaluation[`eval_${metricForBestModel}`]
     if (value === undefined) {
-      if (!loadBestModelAtEnd && saveStrategy !== 'best') return false
+      if (!loadBestModelAtEnd && saveStrategy !== 'best' && earlyStoppingPatience === undefined) return false
       throw unknownMetric(metricForBestModel, evaluation)
     }
     const best = state.bestMetric ?? (greaterIsBetter ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY)
@@ -37,6 +37,16 @@ export class BestModel {
       else this.#values = this.#vector.data.slice()
     }
     return true
+  }
+
+  /** The best values, where they are kept. */
+  get values(): Float32Array | undefined {
+    return this.#values
+  }
+
+  /** Takes the best values of a checkpoint. */
+  set values(values: Float32Array | undefined) {
+    this.#values = values
   }
 
   /** Puts the best values back into the model, if there are any. */

@@ -1,6 +1,7 @@
 /** @file From examples to the inputs of a model, and how much is in a batch. */
 import { type Feature, IGNORE_INDEX, padBatch, padRows } from '../data/index.ts'
 import type { TensorData } from '../runtime/index.ts'
+import { imageCollator, isImage, isSpeech, speechCollator } from './media.ts'
 import type { TrainableModel, TrainingTask } from './model.ts'
 
 /** The inputs of one pass, by the model's names. */
@@ -47,6 +48,16 @@ export function paddingCollator(model: TrainableModel, options: PaddingOptions):
       ...(token_type_ids && known.token_type_ids && { token_type_ids }),
       ...(!unlabelled && (isApart ? targetsApart(features, options) : { labels })),
     }
+  }
+}
+
+/** The collator for whatever the data layer makes: features, padded, images and recordings. */
+export function defaultCollator(model: TrainableModel, options: PaddingOptions): DataCollator<unknown> {
+  const pad = paddingCollator(model, options)
+  return examples => {
+    if (examples.length > 0 && examples.every(isImage)) return imageCollator(examples)
+    if (examples.length > 0 && examples.every(isSpeech)) return speechCollator(examples)
+    return pad(examples as readonly Feature[])
   }
 }
 

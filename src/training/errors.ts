@@ -31,3 +31,28 @@ export class NonFiniteError extends Error {
     this.step = step
   }
 }
+
+/** A loss far above those before it, where `onSpike` is 'stop'. The model holds the values from before that step. */
+export class LossSpikeError extends Error {
+  override readonly name = 'LossSpikeError'
+  /** The step that was not taken, counted from 1. */
+  readonly step: number
+
+  constructor(step: number, message: string) {
+    super(message)
+    this.step = step
+  }
+}
+
+/**
+ * A checkpoint or the model could not be written, or a checkpoint not be resumed from. Checkpoints that were complete
+ * are as they were. Its `cause` is what went wrong.
+ */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError'
+}
+
+/** Another training is writing to the output folder. */
+export class OutputFolderInUseError extends Error {
+  override readonly name = 'OutputFolderInUseError'
+}

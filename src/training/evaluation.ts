@@ -27,7 +27,7 @@ export interface Predictions {
 export type ComputeMetrics = (predictions: Predictions) => Record<string, number>
 
 /** The tasks whose metrics are made of scores. */
-const MEASURED_BY_SCORES: readonly (TrainingTask | undefined)[] = ['SEQ_CLS', 'TOKEN_CLS', 'QUESTION_ANS']
+const MEASURED_BY_SCORES: readonly (TrainingTask | undefined)[] = ['SEQ_CLS', 'TOKEN_CLS', 'QUESTION_ANS', 'IMAGE_CLS']
 
 /** How an {@link Evaluator} is made. */
 export interface EvaluatorOptions<E> extends CompileOptions {
@@ -111,7 +111,7 @@ export class Evaluator<E> implements AsyncDisposable {
   /** What the task adds to the loss. */
   #scoreMetrics({ logits, labels }: Predictions, { items }: Examples<E>): Record<string, number> {
     const { model, task } = this.#options
-    if (task === 'SEQ_CLS') return classificationMetrics(logits, labels as number[])
+    if (task === 'SEQ_CLS' || task === 'IMAGE_CLS') return classificationMetrics(logits, labels as number[])
     if (task === 'TOKEN_CLS') {
       const { id2label = {} } = (model.config ?? {}) as ModelFacts
       return tagMetrics(logits, labels as number[][], id2label)
@@ -136,7 +136,7 @@ export class Evaluator<E> implements AsyncDisposable {
   }
 
   #compile(labelled: boolean, withLogits: boolean): Promise<CompiledFunction> {
-    const { model, vector, mode, threads, engine } = this.#options
+    const { model, vector, mode, threads, keepPacked, engine } = this.#options
     return compile(
       model,
       (_, inputs) => {
@@ -146,7 +146,7 @@ export class Evaluator<E> implements AsyncDisposable {
         if (withLogits && !logits) throw new Error("The model's forward returned no logits")
         return { ...(labelled && { loss: loss! }), ...(withLogits && { logits: logits! }) }
       },
-      { inputs: model.inputSpecs(), parameters: vector, mode, threads, engine },
+      { inputs: model.inputSpecs(), parameters: vector, mode, threads, keepPacked, engine },
     )
   }
 

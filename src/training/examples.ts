@@ -31,8 +31,15 @@ export interface Examples<E> {
   rows?: readonly number[]
 }
 
-/** Features, a tokenised data set, or (with a tokenizer) a data set of rows. */
-export type ExampleSource<E> = readonly E[] | TokenizedDataset | Dataset
+/** Examples that were made of rows: a tokenised data set, or prepared images or recordings. */
+export interface PreparedExamples<E> {
+  features: readonly E[]
+  /** The row of each. */
+  rows?: readonly number[]
+}
+
+/** Examples, what was made of a data set, or (with a tokenizer) a data set of rows. */
+export type ExampleSource<E> = readonly E[] | PreparedExamples<E> | TokenizedDataset | Dataset
 
 /** How rows are tokenised. */
 export interface TokenizationOptions {
@@ -61,8 +68,8 @@ export function toExamples<E>(source: ExampleSource<E>, name: string, how: Token
 function read<E>(source: ExampleSource<E>, name: string, how: TokenizationOptions): Examples<E> {
   if (Array.isArray(source)) return { name, items: source }
   if (!(source instanceof Dataset)) {
-    const { features, rows } = source as TokenizedDataset
-    return { name, items: features as E[], rows }
+    const { features, rows } = source as PreparedExamples<E>
+    return { name, items: features, rows }
   }
   const { features, rows, tooLong, maxLength, notes } = tokenize(source, name, how)
   for (const note of notes) how.onWarning(`The ${name}: ${note}`)
@@ -79,6 +86,9 @@ function read<E>(source: ExampleSource<E>, name: string, how: TokenizationOption
 
 function tokenize(dataset: Dataset, name: string, how: TokenizationOptions): TokenizedDataset {
   const { tokenizer, task, options } = how
+  if (task === 'IMAGE_CLS') {
+    throw new Error(`The ${name} has rows and not images that were decoded: give what prepareImages makes of them.`)
+  }
   if (!tokenizer) throw new Error(`The ${name} has rows and not features: give the Trainer a tokenizer too.`)
   if (task === 'CAUSAL_LM') return tokenizeCausalLM(dataset, tokenizer, options as CausalLMOptions)
   if (task === 'SEQ_2_SEQ_LM') return tokenizeSeq2Seq(dataset, tokenizer, options as Seq2SeqOptions)

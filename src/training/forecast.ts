@@ -1,6 +1,7 @@
 /** @file Foretells the memory of a training step: its graph is built and its run simulated; nothing is computed. */
 import {
   BYTES_PER_ELEMENT,
+  type DType,
   dimNames,
   evaluateDim,
   Graph,
@@ -11,22 +12,20 @@ import {
 } from '../graph/index.ts'
 import type { ModelInputs, ModelOutput } from '../models/index.ts'
 import { type Module, ParameterVector } from '../nn/index.ts'
-import { stepOutputs, trainableEntries, type ValueAndGradOptions } from './value-and-grad.ts'
+import { stepLowering, stepOutputs, trainableEntries, type ValueAndGradOptions } from './value-and-grad.ts'
 
 /** What a step is foretold for. */
 export interface ForecastOptions extends Pick<ValueAndGradOptions, 'mode' | 'gradientCheckpointing'> {
   batchSize: number
   /** Tokens of a sequence. */
   sequence: number
-  /** The bytes of all values that do not train, where that is not 4 for each: quantised ones take less. */
-  frozenBytes?: number
 }
 
 /** The bytes that a step takes at its peak, by what they are for. */
 export interface MemoryForecast {
   /** Node, the engine, and the graph itself. */
   process: number
-  /** Frozen values, mapped from their file or in memory, as far as the step reads them. */
+  /** Frozen values, mapped from their file or in memory, as far as the step reads them; what is mapped twice counts twice. */
   weights: number
   /** Copies of matrices in the order that products want (mode `fast`). */
   packed: number
@@ -55,6 +54,10 @@ const SCRATCH = 16e6
 const ARENA_SHARE = 1.06
 /** What the system maps around a row that is looked up. */
 const FAULT = 65536
+/** Operators that read some rows of a matrix. */
+const LOOK_UPS = new Set(['Gather', 'GatherBlockQuantized'])
+/** Operators that the engine packs constant matrices for. */
+const PACKING = new Set(['Gemm', 'MatMul', 'FusedMatMul'])
 /** Inputs that a step has though it need not. */
 const GIVEN = ['attention_mask', 'labels', 'start_positions', 'end_positions']
 
@@ -70,14 +73,9 @@ export function forecastStep(model: ForecastModel, options: ForecastOptions): Me
   }
   const plan = planMemory(lowered, lengths)
   const masks = lowered.random.reduce((sum, { shape }) => sum + 4 * elements(shape, lengths), 0)
-  const { untouched, packed, unmapped } = readsOf(lowered, batchSize * sequence, mode)
-  const frozen =
-    options.frozenBytes ??
-    4 * model.parameters().reduce((sum, { size, requiresGrad }) => sum + (requiresGrad ? 0 : size), 0)
   const parts = {
     process: PROCESS + NODE * plan.order.length,
-    weights: Math.max(0, frozen - untouched - unmapped),
-    packed,
+    ...readsOf(lowered, batchSize * sequence, mode),
     activations: SCRATCH + ARENA_SHARE * plan.arena,
     masks,
     training_state: 24 * vector.size,
@@ -97,28 +95,28 @@ function lowerStep(model: ForecastModel, vector: ParameterVector, options: Forec
     const output = model.forward(inputs as unknown as ModelInputs)
     // A model without a head has no loss; what it costs is the way to its last states.
     const loss = output.loss ?? mean(output.last_hidden_state!)
-    return lowerToOnnx(stepOutputs(graph, vector, loss, {}, options))
+    return lowerToOnnx(stepOutputs(graph, vector, loss, {}, options), stepLowering(options))
   })
 }
 
 const elements = (shape: readonly (number | string)[], lengths: Readonly<Record<string, number>>) =>
   shape.reduce<number>((size, dim) => size * evaluateDim(dim, lengths), 1)
 
-/** How the weights are read: what of them is never touched, packed copies, and what packing makes superfluous. */
+/** What is read of the weights, by rows of at most so many look-ups or whole, and packed copies, which make them superfluous. */
 function readsOf(lowered: LoweredModel, tokens: number, mode: 'fast' | 'small') {
   const readers = new Map<string, Set<string>>()
   for (const { op, inputs } of lowered.model.graph.nodes) {
     for (const input of inputs) readers.set(input, (readers.get(input) ?? new Set()).add(op))
   }
-  let [untouched, packed, unmapped] = [0, 0, 0]
-  for (const { name, weight } of lowered.weights) {
-    const bytes = elements(weight.shape, {}) * BYTES_PER_ELEMENT[weight.dtype]
+  let [weights, packed] = [0, 0]
+  for (const { name, weight, view } of lowered.weights) {
+    const { dtype, dims } = view ?? { dtype: weight.dtype, dims: weight.shape }
+    const bytes = elements(dims, {}) * (dtype === 'uint4' ? 0.5 : BYTES_PER_ELEMENT[dtype as DType])
     const ops = [...(readers.get(name) ?? [])]
-    if (ops.every(op => op === 'Gather')) untouched += Math.max(0, bytes - tokens * FAULT)
-    if (mode === 'small' || weight.shape.length !== 2 || weight.dtype !== 'float32') continue
-    const products = ops.filter(op => op === 'Gemm' || op === 'MatMul' || op === 'FusedMatMul')
-    packed += products.length * bytes
-    if (products.length > 0 && products.length === ops.length) unmapped += bytes
+    const products = mode === 'fast' && dims.length === 2 ? ops.filter(op => PACKING.has(op)).length : 0
+    if (dtype === 'float32') packed += products * bytes
+    if (ops.every(op => LOOK_UPS.has(op))) weights += Math.min(bytes, tokens * FAULT)
+    else if (products < ops.length) weights += bytes
   }
-  return { untouched, packed, unmapped }
+  return { weights, packed }
 }

@@ -1,7 +1,9 @@
 /** @file Training: losses with gradients, optimizers, schedules, metrics, and the Trainer. */
 export {
   type IntervalStrategy,
+  type NonFinitePolicy,
   type SaveStrategy,
+  type SpikePolicy,
   TrainingArguments,
   type TrainingArgumentsOptions,
   type TrainingOption,
@@ -11,6 +13,7 @@ export {
   type EarlyStoppingOptions,
   type EvaluationLog,
   type PreparationReport,
+  type SkipReport,
   type StepReport,
   type TrainerCallback,
   type TrainerControl,
@@ -19,10 +22,18 @@ export {
   type TrainingLog,
 } from './callbacks.ts'
 export type { Batch, DataCollator } from './collate.ts'
-export { NonFiniteError, TrainingInterrupted } from './errors.ts'
+export {
+  CheckpointError,
+  LossSpikeError,
+  NonFiniteError,
+  OutputFolderInUseError,
+  TrainingInterrupted,
+} from './errors.ts'
 export type { ComputeMetrics, Predictions } from './evaluation.ts'
-export type { ExampleSource } from './examples.ts'
+export type { ExampleSource, PreparedExamples } from './examples.ts'
+export { type ForecastModel, type ForecastOptions, forecastStep, type MemoryForecast } from './forecast.ts'
 export { clipGradNorm, GradientSum } from './gradient.ts'
+export { imageCollator, type MediaFeature, speechCollator } from './media.ts'
 export {
   accuracy,
   argmax,
@@ -55,7 +66,14 @@ export {
   type SchedulerType,
 } from './schedules.ts'
 export { entityScores, tagMetrics } from './tagging.ts'
-export { type PredictionOutput, type TaskTokenization, Trainer, type TrainerOptions } from './trainer.ts'
+export { characterErrorRate, editDistance, exactMatch, rougeL, wordErrorRate } from './text-metrics.ts'
+export {
+  type PredictionOutput,
+  type TaskTokenization,
+  Trainer,
+  type TrainerOptions,
+  type TrainOptions,
+} from './trainer.ts'
 export {
   type LossResult,
   type StepFunction,

@@ -125,6 +125,5 @@ describe('a forecast', () => {
     expect(small.activations).toBeLessThan(fast.activations)
     expect(twice.activations).toBeLessThan(small.activations)
     expect(forecast({ batchSize: 16 }).activations).toBeGreaterThan(1.5 * fast.activations)
-    expect(forecast({ frozenBytes: 1e9 }).weights).toBeGreaterThan(9e8)
   })
 })

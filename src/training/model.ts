@@ -34,6 +34,7 @@ export const TRAINING_TASKS = [
   'TOKEN_CLS',
   'QUESTION_ANS',
   'MASKED_LM',
+  'IMAGE_CLS',
 ] as const
 
 /** Whether the labels of a task are tokens of the vocabulary. */

@@ -60,6 +60,22 @@ describe('OutputFolder', () => {
     expect(await readdir(folder)).toEqual(['adapter_config.json'])
   })
 
+  it('puts in order what a killed process left: half-written files go, a model that is whole arrives', async () => {
+    const folder = await temporaryFolder({
+      '.metrics.jsonl.0123456789ab.tmp': 'half',
+      '.model.0123456789ab.tmp/adapter_config.json': 'half',
+      '.checkpoint-3.0123456789ab.old/checkpoint.json': 'half',
+      '.model.ready/adapter_config.json': 'new',
+      '.model.ready/.outdated': '["old.json"]',
+      'old.json': '',
+      'adapter_config.json': 'old',
+    })
+    const lock = await (await OutputFolder.claim(folder, options(true))).begin()
+    await lock.release()
+    expect(await readdir(folder)).toEqual(['adapter_config.json'])
+    expect(await readFile(join(folder, 'adapter_config.json'), 'utf8')).toBe('new')
+  })
+
   it('writes through a link', async () => {
     const root = await temporaryFolder({ 'a/adapter_config.json': '{}' })
     await symlink(join(root, 'a'), join(root, 'link'))

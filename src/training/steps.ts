@@ -14,11 +14,12 @@ export class StepPlan {
   readonly #count: number
   readonly #lengths: number[] | undefined
 
-  /** @throws when examples without tokens are to be grouped by length, or every batch would be left out */
+  /** @throws when every batch would be left out */
   constructor(items: readonly unknown[], args: TrainingArguments) {
     this.#args = args
     this.#count = items.length
-    this.#lengths = args.groupByLength ? items.map(requireLength) : undefined
+    const lengths = args.groupByLength ? items.map(lengthOf) : [undefined]
+    this.#lengths = lengths.every(length => length !== undefined) ? lengths : undefined
     this.stepsPerEpoch = this.epoch(0).length
     if (this.stepsPerEpoch === 0) {
       throw new Error(
@@ -45,10 +46,4 @@ export class StepPlan {
   passSeed(step: number, pass: number): number {
     return hashString(`${this.#args.seed} step ${step} pass ${pass}`)
   }
-}
-
-function requireLength(item: unknown): number {
-  const length = lengthOf(item)
-  if (length === undefined) throw new Error('groupByLength needs examples with inputIds; switch it off for others')
-  return length
 }

@@ -571,13 +571,14 @@ describe('saving', () => {
 
   it('after each epoch writes each time, and once at the end', async () => {
     const outputDir = join(await temporaryFolder(), 'out')
-    const saves: number[] = []
+    const saves: [number, string][] = []
     const { model, trainer: made } = trainer(
       { outputDir, saveStrategy: 'epoch', numTrainEpochs: 3 },
-      { trainDataset: bags(16), callbacks: [{ onSave: ({ step }) => void saves.push(step) }] },
+      { trainDataset: bags(16), callbacks: [{ onSave: ({ step, folder }) => void saves.push([step, folder]) }] },
     )
     await made.train()
-    expect(saves).toEqual([2, 4, 6])
+    const checkpoints = [2, 4, 6].map(step => [step, join(outputDir, `checkpoint-${step}`)])
+    expect(saves).toEqual([...checkpoints, [6, outputDir]])
     expect(await savedBias(outputDir)).toEqual([...model.classifier.bias!.data])
   })
 
@@ -656,8 +657,10 @@ describe('Trainer', () => {
   })
 
   it('refuses an unknown option of a training', async () => {
-    const options = { resumeFromCheckpoint: true } as object
-    await expect(trainer().trainer.train(options)).rejects.toThrow(/train has no option "resumeFromCheckpoint"/)
+    const options = { resumeFrom: true } as object
+    await expect(trainer().trainer.train(options)).rejects.toThrow(
+      /train has no option "resumeFrom".*"resumeFromCheckpoint"/,
+    )
   })
 
   it('trains once at a time', async () => {

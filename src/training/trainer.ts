@@ -16,10 +16,14 @@ import type { Engine } from '../runtime/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { TrainingArguments, type TrainingArgumentsOptions } from './arguments.ts'
 import type { TrainerCallback } from './callbacks.ts'
-import { type DataCollator, paddingCollator } from './collate.ts'
+import type { Checkpoint } from './checkpoints.ts'
+import { type DataCollator, defaultCollator, type PaddingOptions } from './collate.ts'
+import { CheckpointError } from './errors.ts'
 import { type ComputeMetrics, Evaluator, type Predictions } from './evaluation.ts'
 import { checkFeatures, classNames, type ExampleSource, type Examples, tagNames, toExamples } from './examples.ts'
+import { checkMedia, isImage, isSpeech } from './media.ts'
 import { factsOf, skipsFirstLabel, TRAINING_TASKS, type TrainableModel, type TrainingTask } from './model.ts'
+import type { OutputFolder } from './output-folder.ts'
 import { TrainingRun, type TrainResult, withPrefix } from './run.ts'
 
 /** How rows are tokenised, by the task's own options. */
@@ -34,7 +38,7 @@ export type TaskTokenization =
 export interface TrainerOptions<E = Feature> {
   model: TrainableModel
   args?: TrainingArguments | TrainingArgumentsOptions
-  /** Features, a tokenised data set, or (with a tokenizer) a data set of rows. */
+  /** Features, what `tokenize…`, `prepareImages` or `prepareSpeech` made, or (with a tokenizer) a data set of rows. */
   trainDataset?: ExampleSource<E>
   evalDataset?: ExampleSource<E>
   /** Tokenises data sets of rows, and tells the padding token. */
@@ -52,8 +56,23 @@ export interface TrainerOptions<E = Feature> {
   computeMetrics?: ComputeMetrics
   /** Takes what the user should know about rows that were tokenised; by default printed to the error output. */
   onWarning?: (message: string) => void
+  /** Writes what belongs beside a saved model (a tokenizer, a record), into `outputDir` and into each checkpoint. */
+  saveBeside?: (folder: string) => Promise<void>
   /** What compiles and runs; by default one engine for the whole process. */
   engine?: Engine
+}
+
+/** Options of {@link Trainer.train}. */
+export interface TrainOptions {
+  /** Ends the training between two passes; nothing is saved. */
+  signal?: AbortSignal
+  /** Pauses it after the step under way: a checkpoint is written, and the result says where (`pausedAt`). */
+  pauseSignal?: AbortSignal
+  /**
+   * Goes on from a checkpoint, bit for bit as if there had been no interruption: from the last one in `outputDir` that is
+   * not damaged (true; where there is none the training begins anew, with a warning), or from the one in a folder.
+   */
+  resumeFromCheckpoint?: boolean | string
 }
 
 /** The scores of a data set, with its metrics where it has labels (their names begin with `test_`). */
@@ -74,6 +93,7 @@ const OPTIONS = [
   'callbacks',
   'computeMetrics',
   'onWarning',
+  'saveBeside',
   'engine',
 ]
 
@@ -106,7 +126,7 @@ export class Trainer<E = Feature> {
     this.args = args instanceof TrainingArguments ? args : new TrainingArguments(args)
     this.task = options.task ?? taskOf(model, options.trainDataset ?? options.evalDataset)
     this.#labels = this.#classNames(options.trainDataset)
-    this.#collate = options.dataCollator ?? this.#padding()
+    this.#collate = options.dataCollator ?? defaultCollator(model, this.#padding())
     this.#train = options.trainDataset && this.#examples(options.trainDataset, 'training data')
     this.#eval = options.evalDataset && this.#examples(options.evalDataset, 'evaluation data')
     if (this.args.evalStrategy !== 'no' && !this.#eval) {
@@ -117,36 +137,83 @@ export class Trainer<E = Feature> {
   }
 
   /**
-   * Trains. With `outputDir` it is decided before the first step whether the model may be saved there.
+   * Trains. With `outputDir` it is decided before the first step whether the model may be saved there, and no other
+   * training can write there meanwhile.
    *
-   * @param options.signal stops it between two passes
    * @throws {TrainingInterrupted} when the signal stopped it
    * @throws {NonFiniteError} when the loss or the gradient is not finite
+   * @throws {LossSpikeError} at a spike of the loss, with `onSpike: 'stop'`
+   * @throws {CheckpointError} when a checkpoint cannot be written, or belongs to another training
+   * @throws {OutputFolderInUseError} when another training writes to `outputDir`
    */
-  async train(options: { signal?: AbortSignal } = {}): Promise<TrainResult> {
-    refuseUnknown('train', options, ['signal'])
+  async train(options: TrainOptions = {}): Promise<TrainResult> {
+    refuseUnknown('train', options, ['signal', 'pauseSignal', 'resumeFromCheckpoint'])
     if (!this.#train) throw new Error('There is nothing to train on: give the Trainer a trainDataset.')
     if (this.#training)
       throw new Error('This Trainer is training already; wait for it, or make another for another model.')
     this.#training = true
+    const { saveStrategy, outputDir } = this.args
+    const resumeFrom = options.resumeFromCheckpoint || undefined
     try {
-      const { model, args, task } = this
-      const evaluates = args.evalStrategy !== 'no'
-      return await TrainingRun.run({
-        model,
-        args,
-        task,
-        train: this.#train,
-        collate: this.#collate,
-        evaluation: evaluates ? { examples: this.#eval!, evaluator: vector => this.#evaluator(vector) } : undefined,
-        output: args.saveStrategy === 'no' ? undefined : await this.#claim(args.outputDir!),
-        callbacks: this.#options.callbacks ?? [],
-        engine: this.#options.engine,
-        signal: options.signal,
-      })
+      if (saveStrategy === 'no') {
+        if (resumeFrom === undefined) return await this.#run(options, undefined, undefined)
+        throw new Error("resumeFromCheckpoint needs an outputDir, and saveStrategy other than 'no'.")
+      }
+      const output = await this.#claim(outputDir!, { resume: resumeFrom })
+      const lock = await output.begin()
+      try {
+        const resume = resumeFrom === undefined ? undefined : await this.#checkpoint(resumeFrom, output)
+        return await this.#run(options, output, resume)
+      } finally {
+        await lock.release()
+      }
     } finally {
       this.#training = false
     }
+  }
+
+  async #run(
+    { signal, pauseSignal }: TrainOptions,
+    output: OutputFolder | undefined,
+    resume: Checkpoint | undefined,
+  ): Promise<TrainResult> {
+    const { model, args, task } = this
+    const { saveBeside, callbacks = [], engine, onWarning = console.warn } = this.#options
+    const evaluates = args.evalStrategy !== 'no'
+    return TrainingRun.run({
+      model,
+      args,
+      task,
+      train: this.#train!,
+      collate: this.#collate,
+      padding: this.#options.dataCollator ? undefined : this.#padding(),
+      evaluation: evaluates ? { examples: this.#eval!, evaluator: vector => this.#evaluator(vector) } : undefined,
+      output,
+      saveModel: async folder => {
+        await saveBeside?.(folder)
+        await model.savePretrained(folder)
+      },
+      resume,
+      callbacks,
+      engine,
+      signal,
+      pauseSignal,
+      onWarning,
+    })
+  }
+
+  /** The checkpoint to go on from; undefined where there is none yet. */
+  async #checkpoint(from: true | string, output: OutputFolder): Promise<Checkpoint | undefined> {
+    const { onWarning = console.warn } = this.#options
+    if (from === true) {
+      const found = await output.checkpoints.newest(onWarning)
+      if (!found) onWarning(`There is no checkpoint in ${output.path} to resume from: the training starts anew.`)
+      return found
+    }
+    const { Checkpoint } = await import('./checkpoints.ts')
+    return Checkpoint.open(from).catch(cause => {
+      throw new CheckpointError(`Cannot resume from the checkpoint ${from}: ${cause.message}.`, { cause })
+    })
   }
 
   /**
@@ -180,13 +247,16 @@ export class Trainer<E = Feature> {
     if (folder === undefined)
       throw new Error('Where to save is not known: give saveModel a folder, or the arguments an outputDir.')
     const output = await this.#claim(folder)
-    await output.write(path => this.model.savePretrained(path))
+    await output.write(async path => {
+      await this.#options.saveBeside?.(path)
+      await this.model.savePretrained(path)
+    })
   }
 
-  async #claim(folder: string) {
+  async #claim(folder: string, { resume }: { resume?: true | string } = {}): Promise<OutputFolder> {
     // Loaded here and not above, so that a browser can train models without Node's modules.
     const { OutputFolder } = await import('./output-folder.ts')
-    return OutputFolder.claim(folder, { overwrite: this.args.overwriteOutputDir, model: this.model })
+    return OutputFolder.claim(folder, { overwrite: this.args.overwriteOutputDir, model: this.model, resume })
   }
 
   async #freshEvaluator(): Promise<Evaluator<E>> {
@@ -197,7 +267,7 @@ export class Trainer<E = Feature> {
   #evaluator(vector: ParameterVector): Evaluator<E> {
     const { model, task, args } = this
     const { computeMetrics, engine } = this.#options
-    const { mode, threads, perDeviceEvalBatchSize: batchSize } = args
+    const { mode, threads, keepPacked, perDeviceEvalBatchSize: batchSize } = args
     return new Evaluator({
       model,
       vector,
@@ -206,22 +276,19 @@ export class Trainer<E = Feature> {
       engine,
       mode,
       threads,
+      keepPacked,
       batchSize,
       collate: this.#collate,
     })
   }
 
-  #padding(): DataCollator<E> {
+  #padding(): PaddingOptions {
     const { tokenizer, padTokenId } = this.#options
     const own = factsOf(this.model).pad_token_id ?? undefined
     // Classifiers on decoders find the last token by the configuration's padding token.
     const preferred = this.task === 'SEQ_CLS' ? (own ?? tokenizer?.padTokenId) : (tokenizer?.padTokenId ?? own)
     const { padToMultipleOf } = this.args
-    return paddingCollator(this.model, {
-      padTokenId: padTokenId ?? preferred,
-      padToMultipleOf,
-      task: this.task,
-    }) as DataCollator<unknown>
+    return { padTokenId: padTokenId ?? preferred, padToMultipleOf, task: this.task }
   }
 
   #examples(source: ExampleSource<E>, name: string): Examples<E> {
@@ -229,7 +296,9 @@ export class Trainer<E = Feature> {
     const facts = factsOf(this.model)
     const how = { tokenizer, task: this.task, facts, options: tokenization, labels: this.#labels, onWarning }
     const examples = toExamples(source, name, how)
-    if (!dataCollator) {
+    const [first] = examples.items
+    if (!dataCollator && (isImage(first) || isSpeech(first))) checkMedia(examples, this.model, facts)
+    else if (!dataCollator) {
       const { padToMultipleOf } = this.args
       checkFeatures(examples as Examples<unknown> as Examples<Feature>, facts, {
         padToMultipleOf,
