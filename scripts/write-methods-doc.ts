@@ -1,4 +1,5 @@
-/** @file Writes docs/methods.md from the registry of methods. */
+/** @file Writes what is written from the sources: docs/methods.md from the registry of methods, and the schema of run files. */
+import './write-run-schema.ts'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

@@ -19,16 +19,22 @@ const OWN = ['peft_type', 'task_type', 'base_model_name_or_path', 'inference_mod
 export function parseAssignments(pairs: readonly string[]): Record<string, unknown> {
   const result: Record<string, unknown> = {}
   for (const pair of pairs) {
-    const at = pair.indexOf('=')
-    if (at < 1) throw new UsageError(`--set takes key=value, got "${pair}"; for example --set r=8`)
-    const key = pair.slice(0, at).trim()
+    const [key, text] = splitPair(pair)
     if (Object.hasOwn(result, key)) throw new UsageError(`--set ${key} was given twice`)
-    result[key] = parseValue(key, pair.slice(at + 1).trim())
+    result[key] = parseValue(key, text)
   }
   return result
 }
 
-function parseValue(key: string, text: string): unknown {
+/** The two sides of `key=value`. */
+export function splitPair(pair: string): [key: string, text: string] {
+  const at = pair.indexOf('=')
+  if (at < 1) throw new UsageError(`--set takes key=value, got "${pair}"; for example --set r=8`)
+  return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()]
+}
+
+/** The value that a text stands for. */
+export function parseValue(key: string, text: string): unknown {
   const value = jsonOrText(text)
   if (typeof value !== 'string') return LISTS.includes(key) && typeof value === 'number' ? [value] : value
   if (/^[\w.\s-]+(,[\w.\s-]+)+$/.test(value)) return value.split(',').map(part => jsonOrText(part.trim()))
@@ -46,6 +52,11 @@ function jsonOrText(text: string): unknown {
   }
 }
 
+/** The options of a method, in PEFT's names; none of one that changes the model's own parameters. */
+export function methodOptionNames(method: string): string[] {
+  return Object.keys(namedMethods().get(method)?.options ?? {}).filter(key => !OWN.includes(key))
+}
+
 /**
  * The configuration of a method with the options of `--set`.
  *
@@ -54,7 +65,7 @@ function jsonOrText(text: string): unknown {
 export function methodConfig(method: string, taskType: TaskType | null, pairs: readonly string[]): AnyPeftConfig {
   const given = parseAssignments(pairs)
   const { peftType: peft_type, options } = namedMethods().get(method)!
-  const known = Object.keys(options).filter(key => !OWN.includes(key))
+  const known = methodOptionNames(method)
   for (const key of Object.keys(given)) {
     if (known.includes(key)) continue
     throw new UsageError(`--set ${key}: the method "${method}" has no such option.${didYouMean(key, known)}`)

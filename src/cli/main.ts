@@ -3,9 +3,15 @@
 import { run } from './run.ts'
 
 const controller = new AbortController()
+/** What has Ctrl-C for itself now. */
+let onInterrupt: (() => void) | undefined
 
 /** The first signal stops between two steps, so that nothing is half-written; the second ends at once. */
 function stop(signal: NodeJS.Signals): void {
+  if (signal === 'SIGINT' && onInterrupt) {
+    onInterrupt()
+    return
+  }
   if (controller.signal.aborted) process.exit(1)
   if (signal === 'SIGINT')
     process.stderr.write('\nStopping as soon as this step is done; press Ctrl-C again to end at once.\n')
@@ -25,5 +31,12 @@ for (const stream of [process.stdout, process.stderr]) {
 process.exitCode = await run(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
+  stdin: process.stdin,
   signal: controller.signal,
+  takeInterrupts(handler) {
+    onInterrupt = handler
+    return () => {
+      onInterrupt = undefined
+    }
+  },
 })

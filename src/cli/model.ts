@@ -6,6 +6,7 @@ import { resolveModelFolder } from '../models/hub.ts'
 import { AutoConfig, type PreTrainedModel, type PretrainedConfig } from '../models/index.ts'
 import { savedHeadRows } from '../peft/head-rows.ts'
 import { loadPeftConfig, PeftModel } from '../peft/index.ts'
+import type { QuantizeName } from '../quantization/index.ts'
 import { UsageError } from './exit.ts'
 import { formatBytes } from './format.ts'
 import type { Output } from './output.ts'
@@ -13,6 +14,7 @@ import { startProgress } from './progress.ts'
 import { readRecord, type TrainingRecord } from './record.ts'
 import {
   AUTO_CLASSES,
+  onlyTask,
   requireTask,
   type TaskOption,
   type TrainableTask,
@@ -25,6 +27,7 @@ export interface ModelOptions {
   model: string
   adapter?: string
   task?: TaskOption
+  quantize?: QuantizeName
 }
 
 /** A model whose files were found, and what they say about it. */
@@ -35,6 +38,8 @@ export interface LocatedModel {
   adapterName: string | undefined
   adapterFolder: string | undefined
   config: PretrainedConfig
+  /** How the base model is quantised when it is opened. */
+  quantize: QuantizeName | undefined
   task: TrainableTask
   /** How it, or the adapter, was trained here. */
   record: TrainingRecord | undefined
@@ -73,10 +78,17 @@ export async function locateModel(
   const record = await readRecord(adapterFolder ?? folder)
   const peftTask = adapterFolder && (await loadPeftConfig(adapterFolder)).taskType
   const task = requireTask(
-    [options.task && taskTypeOf(options.task), record?.task, peftTask, taskOfArchitecture(config), otherwise],
+    [
+      options.task && taskTypeOf(options.task),
+      record?.task,
+      peftTask,
+      taskOfArchitecture(config),
+      onlyTask(config),
+      otherwise,
+    ],
     adapterName ?? name,
   )
-  return { name, folder, adapterName, adapterFolder, config, task, record }
+  return { name, folder, adapterName, adapterFolder, config, quantize: options.quantize, task, record }
 }
 
 function refuseAdapterAsModel(name: string, folder: string): void {
@@ -94,7 +106,7 @@ export interface OpenOptions {
 
 /** Opens the base model; its values stay in their files. */
 export async function openBaseModel(
-  { name, folder, config, task }: LocatedModel,
+  { name, folder, config, task, quantize }: LocatedModel,
   { labels, seed, ignoreMismatchedSizes }: OpenOptions,
   output: Output,
 ): Promise<PreTrainedModel> {
@@ -104,6 +116,7 @@ export async function openBaseModel(
     id2label: labels,
     seed,
     ignoreMismatchedSizes,
+    quantize,
     onWarning: message => warnings.push(message),
   })
   model.nameOrPath = name

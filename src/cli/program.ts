@@ -1,18 +1,27 @@
 /** @file The command `peft`: its subcommands and their options. What they do is loaded when one of them runs. */
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
+import type { ChatTerminal } from './commands/chat.ts'
 import {
   collect,
+  DATA_GROUP,
   integer,
   names,
   number,
+  oneOf,
   withData,
   withDestination,
   withEngine,
   withEvaluation,
+  withEvaluationData,
+  withKeptPacking,
+  withMedia,
   withMethod,
   withModel,
+  withMonitoring,
   withOutput,
+  withQuantization,
+  withRunFile,
   withTask,
   withTraining,
 } from './options.ts'
@@ -26,10 +35,12 @@ export interface Context {
   /** Makes the output, once the options say how. */
   output(options: { json?: boolean; quiet?: boolean }): Output
   signal: AbortSignal | undefined
+  /** Where a chat takes its lines from. */
+  terminal: ChatTerminal
 }
 
 /** The whole command line. */
-export function createProgram({ output, signal }: Context): Command {
+export function createProgram({ output, signal, terminal }: Context): Command {
   const program = new Command('peft')
     .description('Parameter-efficient fine-tuning: train, evaluate, use, inspect and merge adapters.')
     .version(version)
@@ -37,40 +48,58 @@ export function createProgram({ output, signal }: Context): Command {
 
   const train = program.command('train').description('train an adapter, a head or a whole model')
   withModel(train, { adapter: 'none' })
-  withTask(train, { required: true })
-  train.requiredOption('--data <file>', 'training data: jsonl, json, csv, tsv or txt')
+  withTask(train, { required: false })
   withDestination(train)
   withMethod(train)
-  withEvaluation(train)
-  withTraining(train)
-  withEngine(train, 8)
-  withData(train, { task: 'any' })
   train.option('--ignore-mismatched-sizes', 'start parameters anew whose shape differs in the checkpoint', false)
-  withOutput(train).action(async options => {
-    const command = await import('./commands/train.ts')
-    await command.train(options, output(options), signal)
+  withOutput(train)
+  train
+    .optionsGroup(DATA_GROUP)
+    .requiredOption(
+      '--data <path>',
+      'training data: jsonl, json, csv, tsv or txt; for images and speech a folder or a table of paths',
+    )
+  withEvaluationData(train)
+  withData(train, { task: 'any' })
+  withMedia(train).option('--flip', 'images: show each mirrored, left to right, half of the time', false)
+  withTraining(train.optionsGroup('Training:'))
+  withEvaluation(train)
+  withKeptPacking(withEngine(train, 8), { isDefault: false })
+  withMonitoring(train.optionsGroup('Monitoring:'))
+  withRunFile(train).action(async (file: string | undefined, _, command: Command) => {
+    const { startRun } = await import('./run-file/start.ts')
+    await startRun(file, command, output, signal)
   })
 
   const evaluate = program.command('evaluate').description('measure a model on a data file')
   withModel(evaluate, { adapter: 'optional' })
   withTask(evaluate, { required: false })
-  evaluate.requiredOption('--data <file>', 'labelled data: jsonl, json, csv, tsv or txt')
-  withEngine(evaluate, 16)
+  evaluate.requiredOption(
+    '--data <file>',
+    'labelled data: jsonl, json, csv, tsv or txt; for images and speech a folder or a table',
+  )
+  evaluate
+    .option('--no-generate', 'models with an encoder: measure the loss alone and write no texts')
+    .option('--max-new-tokens <n>', 'the longest text that is written', integer(1))
+  withKeptPacking(withEngine(evaluate, 16), { isDefault: false })
   withData(evaluate, { task: 'any' })
+  withMedia(evaluate)
   withOutput(evaluate).action(async options => {
     const command = await import('./commands/evaluate.ts')
     await command.evaluate(options, output(options), signal)
   })
 
-  const predict = program.command('predict').description('classify texts')
+  const predict = program.command('predict').description('classify texts, words and images, answer, transcribe')
   withModel(predict, { adapter: 'optional' })
   withTask(predict, { required: false })
   predict
     .option('--text <text>', 'a text; may be repeated', collect)
-    .option('--data <file>', 'a data file; one JSON line a row is written')
+    .option('--data <path>', 'a data file, an image, a recording or a folder; one JSON line a row is written')
+    .option('--max-new-tokens <n>', 'the longest answer or transcript', integer(1))
     .option('--out <file>', 'where to write the rows of --data; by default stdout')
-  withEngine(predict, 16)
+  withKeptPacking(withEngine(predict, 16), { isDefault: false })
   withData(predict, { task: 'classifier' })
+  withMedia(predict)
   withOutput(predict).action(async options => {
     const command = await import('./commands/predict.ts')
     await command.predict(options, output(options), signal)
@@ -94,10 +123,105 @@ export function createProgram({ output, signal }: Context): Command {
       'sample among the likeliest tokens that make up this share',
       number({ above: 0, most: 1 }),
     )
-  withEngine(generate)
+    .option(
+      '--min-p <share>',
+      "sample among tokens with at least this share of the likeliest one's probability",
+      number({ least: 0, most: 1 }),
+    )
+    .option('--typical-p <share>', 'sample among tokens that tell as much as expected', number({ above: 0, most: 1 }))
+    .option('--min-new-tokens <n>', 'the shortest answer', integer(0))
+    .option('--repetition-penalty <factor>', 'above 1: tokens that occurred come less often', number({ above: 0 }))
+    .option(
+      '--presence-penalty <p>',
+      'above 0: tokens of the answer come again less often',
+      number({ least: -2, most: 2 }),
+    )
+    .option(
+      '--frequency-penalty <p>',
+      'as --presence-penalty, for each time that they came',
+      number({ least: -2, most: 2 }),
+    )
+    .option('--block-ngrams <n>', 'no sequence of n tokens comes twice, the prompt included', integer(0))
+    .option('--num-beams <n>', 'search with n beams; the text comes at the end', integer(1))
+    .option('--num-return-sequences <n>', 'the n best beams, or n samples', integer(1))
+    .option(
+      '--length-penalty <power>',
+      'of beams: above 0 longer texts are better, below 0 shorter',
+      number({ least: -10, most: 10 }),
+    )
+    .addOption(oneOf('--early-stopping <when>', 'of beams: when the search ends', ['true', 'false', 'never']))
+    .option('--stop <text>', 'end the answer before this text; may be repeated', collect, [])
+    .option('--logprobs', 'with --json: the log-probability of each token', false)
+    .option('--top-logprobs <n>', 'with --logprobs: also those of the n likeliest tokens', integer(0))
+  withKeptPacking(withEngine(generate), { isDefault: false })
   withOutput(generate).action(async options => {
     const command = await import('./commands/generate.ts')
     await command.generateText(options, output(options), signal)
+  })
+
+  const chat = program.command('chat').description('talk with a model; through a pipe, each line is a turn')
+  withModel(chat, { adapter: 'none' })
+  chat
+    .option('--adapter <name=folder>', 'an adapter; the first one answers; may be repeated', collect, [])
+    .option('--system <text>', "the system's turn before all others")
+    .option('--template <name>', "one of the tokenizer's chat templates, or a file")
+    .option('--no-template', 'lines are plain text, which the model goes on with')
+    .option('--drop-oldest', 'leave out the oldest turns when there is no room for all', false)
+    .option('--max-new-tokens <n>', 'the longest answer', integer(1), 512)
+    .option('--temperature <t>', 'sample, the more freely the higher', number({ above: 0 }))
+    .option('--top-k <n>', 'sample among the n likeliest tokens', integer(0))
+    .option(
+      '--top-p <share>',
+      'sample among the likeliest tokens that make up this share',
+      number({ above: 0, most: 1 }),
+    )
+  withKeptPacking(withEngine(chat), { isDefault: true })
+  withOutput(chat).action(async options => {
+    const command = await import('./commands/chat.ts')
+    await command.chat(options, output(options), terminal, signal)
+  })
+
+  const embed = program.command('embed').description('make a vector of each text, as sentence-transformers does')
+  withModel(embed, { adapter: 'optional' })
+  embed
+    .option('--data <file>', 'the texts: jsonl, json, csv, tsv or txt')
+    .option('--text <text>', 'a text in place of a file; may be repeated', collect)
+    .option('--column <name>', 'the column that holds the texts')
+    .option('--no-header', 'the first line of a csv or tsv file is data; columns are called 0, 1, …')
+    .option('--limit <n>', 'read only the first rows of --data', integer(1))
+    .option('--output <file>', 'a file that ends in .jsonl or .npy; by default JSON lines on stdout')
+    .option('--overwrite', 'replace the file', false)
+    .option('--prompt-name <name>', "one of the model's prompts, put in front of each text")
+    .option('--prompt <text>', 'a text that is put in front of each')
+    .option('--normalize', 'make the vectors one long, where the model does not', false)
+    .option('--truncate-dim <n>', 'keep only so many first components', integer(1))
+  withEngine(embed, 32)
+  withOutput(embed).action(async options => {
+    const command = await import('./commands/embed.ts')
+    await command.embed(options, output(options), signal)
+  })
+
+  const serve = program
+    .command('serve')
+    .description("answer over HTTP as OpenAI's interface does, one base and many adapters")
+  withModel(serve, { adapter: 'none' })
+  serve
+    .option('--adapters <folders...>', 'adapters, name=folder, or folders of adapters', collect, [])
+    .option('--name <id>', "the base's id in requests; by default the folder's name")
+    .option('--host <address>', 'where to listen; anything but this machine alone needs --api-key', '127.0.0.1')
+    .option('--port <n>', '0 for any that is free', integer(0), 8000)
+    .option('--api-key <token>', 'what requests must bring; by default PEFT_API_KEY')
+    .option('--cors <origin>', 'a web page that may ask, such as http://localhost:3000; may be repeated', collect, [])
+    .option('--max-batch <n>', 'the most answers that are written at once', integer(1), 32)
+    .option('--max-queue <n>', 'the most answers that wait', integer(0), 256)
+    .option('--max-body <MiB>', 'the largest request', number({ above: 0 }), 4)
+    .option('--context <tokens>', 'the most tokens of prompt and answer; by default what the model allows', integer(1))
+    .option('--request-timeout <seconds>', 'how long a request may take to arrive', number({ above: 0 }), 30)
+    .option('--grace <seconds>', 'how long answers may take to end when the server stops', number({ least: 0 }), 10)
+  withKeptPacking(withEngine(serve), { isDefault: true })
+  withOutput(serve).action(async options => {
+    const command = await import('./commands/serve.ts')
+    await command.serveModel(options, output(options), signal)
   })
 
   const compare = program
@@ -144,6 +268,8 @@ export function createProgram({ output, signal }: Context): Command {
   info
     .option('--labels <a,b,…>', 'the classes of --task seq_cls', text => text.split(','))
     .option('--sequence <tokens>', 'length of the examples, for the memory estimate', integer(1), 128)
+  withQuantization(info)
+  info.option('--gradient-checkpointing', 'for a training that computes layers twice and keeps less', false)
   withEngine(info, 8)
   withOutput(info).action(async (model, options) => {
     const command = await import('./commands/info.ts')
@@ -158,6 +284,16 @@ export function createProgram({ output, signal }: Context): Command {
   withOutput(merge).action(async options => {
     const command = await import('./commands/merge.ts')
     await command.merge(options, output(options), signal)
+  })
+
+  const ui = program
+    .command('ui')
+    .description('show recorded trainings on a page on this machine')
+    .argument('<folder>', 'the output folder of a training, or a folder that holds several')
+    .option('--port <n>', 'the port; by default one that is free', integer(1))
+  withOutput(ui).action(async (folder, options) => {
+    const command = await import('./commands/ui.ts')
+    await command.showRuns(folder, options, output(options), signal)
   })
 
   return program

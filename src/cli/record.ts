@@ -8,13 +8,16 @@ import { writeFileAtomic } from '../util/files.ts'
 export const RECORD_FILE = 'peft_ts.json'
 
 const schema = z.object({
-  task: z.enum(['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM', 'TOKEN_CLS', 'QUESTION_ANS']),
+  task: z.enum(['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM', 'TOKEN_CLS', 'QUESTION_ANS', 'IMAGE_CLS']),
   base_model: z.string(),
   method: z.string(),
   labels: z.array(z.string()).nullable(),
   columns: z.record(z.string(), z.string()),
   format: z.string().nullable(),
   max_length: z.number().int().positive().nullable(),
+  speech: z
+    .object({ language: z.string().nullable(), task: z.enum(['transcribe', 'translate']).nullable() })
+    .optional(),
 })
 
 /** How a model or an adapter was trained. */

@@ -38,7 +38,7 @@ describe('wrong usage ends with exit code 2', () => {
       [...train, '--ephocs', '3'],
       /no option --ephocs\. Did you mean "--epochs"/,
     ],
-    ['a missing option', ['train', '--model', 'm'], /required option '--task/],
+    ['a missing option', ['train', '--model', 'm'], /required option '--data/],
     ['a missing value', [...train, '--epochs'], /argument missing/],
     ['a missing argument', ['info'], /missing required argument 'model'/],
     ['a value out of range', [...train, '--batch-size', '0'], /whole number from 1 on/],
@@ -95,23 +95,28 @@ describe('what succeeds ends with exit code 0', () => {
       expect(stdout.split('\n')).toContain(line)
       expect(stdout).toContain('on q, v (144 modules)')
     }
-  })
+  }, 90_000)
 
-  it('tells targets and an estimate of memory that follows the shape of the batch', async () => {
+  it('tells targets and the memory of a step, which follows the batch, the mode and what is kept', async () => {
     const info = async (...more: string[]) => (await peft(['info', await qwenFolder(), '--json', ...more])).result()
     const small = await info('--mode', 'small', '--batch-size', '1')
     const large = await info('--mode', 'small', '--batch-size', '4')
     const fast = await info('--mode', 'fast', '--batch-size', '1')
+    const twice = await info('--mode', 'small', '--batch-size', '4', '--gradient-checkpointing')
+    const packed = await info('--mode', 'small', '--batch-size', '1', '--quantize', 'nf4')
     const memory = (event: object) => (event as { memory_bytes: Record<string, number> }).memory_bytes
     expect((small.targets as string[]).length).toBe(72)
     expect(small.class).toBe('Qwen2ForCausalLM')
-    expect(memory(large).activations).toBe(4 * memory(small).activations)
+    expect(memory(large).activations).toBeGreaterThan(3 * memory(small).activations)
+    expect(memory(twice).activations).toBeLessThan(memory(large).activations / 2)
+    expect(memory(packed).weights).toBeLessThan(memory(small).weights / 2)
+    expect(memory(packed).total).toBeLessThan(6e9)
     expect(memory(large).weights).toBe(memory(small).weights)
     expect(memory(small).weights).toBe(4 * 3_085_938_688)
-    expect(memory(fast).weights).toBeGreaterThan(2.9 * memory(small).weights)
-    const { total, process, weights, activations, scores, training_state } = memory(small)
-    expect(total).toBe(process + weights + activations + scores + training_state)
-  })
+    expect(memory(fast).packed).toBeGreaterThan(1.9 * memory(small).weights)
+    const { total, process, weights, packed: copies, activations, masks, training_state } = memory(fast)
+    expect(total).toBe(process + weights + copies + activations + masks + training_state)
+  }, 90_000)
 
   it('counts a new head of a classifier, trained and original, as PEFT does', async () => {
     const folder = await qwenFolder()

@@ -1,5 +1,7 @@
 /** @file One call of the command line, from its words to its exit code. */
+import { Readable } from 'node:stream'
 import { type Command, CommanderError } from 'commander'
+import type { ChatTerminal } from './commands/chat.ts'
 import { EXIT, messageOf, UsageError } from './exit.ts'
 import { Output, type OutputStream } from './output.ts'
 import { createProgram } from './program.ts'
@@ -11,6 +13,10 @@ export interface RunContext {
   stderr: OutputStream
   /** Stops the command between two steps. */
   signal?: AbortSignal
+  /** What commands read that ask for lines; by default nothing. */
+  stdin?: ChatTerminal['stdin']
+  /** Lets a command have Ctrl-C for itself; returns what gives it back. */
+  takeInterrupts?: ChatTerminal['takeInterrupts']
   /** By default the process's. */
   env?: Readonly<Record<string, string | undefined>>
 }
@@ -26,8 +32,10 @@ export async function run(argv: readonly string[], context: RunContext): Promise
   const { stdout, stderr, signal, env = process.env } = context
   // Options may be wrong before they are read; then this decides how that is told.
   let output = new Output({ stdout, stderr, env, json: argv.includes('--json') })
+  const { stdin = Readable.from([]), takeInterrupts = () => () => {} } = context
   const program = createProgram({
     signal,
+    terminal: { stdin, stderr, takeInterrupts },
     output: ({ json, quiet }) => (output = new Output({ stdout, stderr, env, json, quiet })),
   })
   for (const command of [program, ...program.commands]) throwInsteadOfExiting(command, context, output.json)

@@ -11,21 +11,31 @@ export interface SavedParts {
   model: TunedModel
   tokenizer: Tokenizer | undefined
   record: TrainingRecord | undefined
-  /** The base's folder, whose settings of generation go along with a whole model. */
+  /** The base's folder, whose settings go along with a whole model. */
   settingsFrom?: string
 }
 
-const GENERATION_CONFIG = 'generation_config.json'
+/** Files that go along with a whole model: how it generates, and how images and recordings are prepared for it. */
+const SETTINGS = ['generation_config.json', 'preprocessor_config.json', 'processor_config.json']
 
 /** Writes `output`; when anything fails it is as it was before. */
-export async function saveAll(output: OutputFolder, { model, tokenizer, record, settingsFrom }: SavedParts) {
+export async function saveAll(output: OutputFolder, { model, ...beside }: SavedParts) {
   await output.write(async folder => {
-    await tokenizer?.savePretrained(folder)
-    if (record) await writeRecord(folder, record)
-    if (settingsFrom !== undefined)
-      await copyIfThere(join(settingsFrom, GENERATION_CONFIG), join(folder, GENERATION_CONFIG))
+    await saveBeside(folder, beside)
     await model.savePretrained(folder)
   })
+}
+
+/** Writes what goes with a model or an adapter. */
+export async function saveBeside(
+  folder: string,
+  { tokenizer, record, settingsFrom }: Omit<SavedParts, 'model'>,
+): Promise<void> {
+  await tokenizer?.savePretrained(folder)
+  if (record) await writeRecord(folder, record)
+  for (const name of settingsFrom === undefined ? [] : SETTINGS) {
+    await copyIfThere(join(settingsFrom!, name), join(folder, name))
+  }
 }
 
 async function copyIfThere(from: string, to: string): Promise<void> {

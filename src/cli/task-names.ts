@@ -1,7 +1,7 @@
 /** @file The values of `--task`. */
 
 /** The tasks that can be trained and evaluated, by their names on the command line. */
-export const TASKS = ['seq_cls', 'causal_lm', 'seq_2_seq_lm', 'token_cls', 'question_ans'] as const
+export const TASKS = ['seq_cls', 'causal_lm', 'seq_2_seq_lm', 'token_cls', 'question_ans', 'image_cls'] as const
 
 /** The tasks that methods can be compared on. */
 export const COMPARED_TASKS: readonly TaskOption[] = ['seq_cls', 'causal_lm']
@@ -10,7 +10,7 @@ export const COMPARED_TASKS: readonly TaskOption[] = ['seq_cls', 'causal_lm']
 export type TaskOption = (typeof TASKS)[number]
 
 /** The tasks that a model can be described for. */
-export const DESCRIBED_TASKS = [...TASKS, 'masked_lm', 'image_cls', 'feature_extraction'] as const
+export const DESCRIBED_TASKS = [...TASKS, 'masked_lm', 'feature_extraction'] as const
 
 /** One of {@link DESCRIBED_TASKS}. */
 export type DescribedTaskOption = (typeof DESCRIBED_TASKS)[number]

@@ -11,6 +11,7 @@ import {
   AutoModelForTokenClassification,
   type ModelTask,
   type PretrainedConfig,
+  registeredModels,
 } from '../models/index.ts'
 import { taskOfClass } from '../models/task-of-class.ts'
 import { UsageError } from './exit.ts'
@@ -19,7 +20,7 @@ import { type DescribedTaskOption, TASKS, type TaskOption } from './task-names.t
 export type { DescribedTaskOption, TaskOption } from './task-names.ts'
 
 /** The tasks that can be trained and evaluated, by PEFT's names. */
-export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM' | 'TOKEN_CLS' | 'QUESTION_ANS'
+export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM' | 'TOKEN_CLS' | 'QUESTION_ANS' | 'IMAGE_CLS'
 
 /** What opens models for a task. */
 export const AUTO_CLASSES: Readonly<Record<ModelTask, AutoModelClass>> = {
@@ -60,7 +61,13 @@ export function isTrainable(task: string | null | undefined): task is TrainableT
 
 /** Whether what a task predicts are classes with names. */
 export function hasLabels(task: TrainableTask): boolean {
-  return task === 'SEQ_CLS' || task === 'TOKEN_CLS'
+  return task === 'SEQ_CLS' || task === 'TOKEN_CLS' || task === 'IMAGE_CLS'
+}
+
+/** The task of a model that has one alone, such as the bare encoder of images. */
+export function onlyTask({ model_type }: PretrainedConfig): TrainableTask | undefined {
+  const tasks = TASKS.map(taskTypeOf).filter(task => registeredModels(task).includes(model_type))
+  return tasks.length === 1 ? tasks[0] : undefined
 }
 
 /** The first task that is known. Throws where none is, with the way out. */
@@ -71,7 +78,8 @@ export function requireTask(candidates: readonly (string | null | undefined)[], 
 }
 
 /** The command that uses a model, with its options for the model. */
-export function useCommand(task: TrainableTask, model: string): string {
+export function useCommand(task: TrainableTask, model: string, medium?: 'image' | 'speech'): string {
+  if (medium) return `peft predict ${model} --data ${medium === 'image' ? 'image.jpg' : 'recording.wav'}`
   if (task === 'QUESTION_ANS') return `peft predict ${model} --data questions.jsonl`
   return hasLabels(task) ? `peft predict ${model} --text "..."` : `peft generate ${model} --prompt "..."`
 }

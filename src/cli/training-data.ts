@@ -1,5 +1,6 @@
 /** @file The data of a training: files read, the evaluation part split off, classes found, texts tokenised. */
 import type { TokenizedDataset, Tokenizer } from '../data/index.ts'
+import type { PreparedExamples } from '../training/index.ts'
 import {
   classificationColumns,
   columnRoles,
@@ -15,13 +16,14 @@ import {
 } from './data.ts'
 import { UsageError } from './exit.ts'
 import { formatCount } from './format.ts'
+import { type MediaCommandOptions, type Medium, mediumOf, prepareMedia, readMedia, speechPrompt } from './media.ts'
 import type { LocatedModel } from './model.ts'
 import type { Output } from './output.ts'
 import type { TrainingRecord } from './record.ts'
 import { describeRows, isRowTask, tokenizeRows, trainingTags } from './task-data.ts'
 
 /** The options that say which data is trained and evaluated on. */
-export interface TrainingDataOptions extends DataOptions {
+export interface TrainingDataOptions extends DataOptions, MediaCommandOptions {
   data: string
   evalData?: string
   evalSplit?: number
@@ -30,30 +32,43 @@ export interface TrainingDataOptions extends DataOptions {
 }
 
 /** Tokenised data, and how it was read. */
-export interface TrainingData {
-  train: TokenizedDataset
-  evaluation: TrainingData['train'] | undefined
-  record: Pick<TrainingRecord, 'columns' | 'format' | 'labels' | 'max_length'>
+export interface TrainingData<T = TokenizedDataset | PreparedExamples<unknown>> {
+  train: T
+  evaluation: T | undefined
+  record: Pick<TrainingRecord, 'columns' | 'format' | 'labels' | 'max_length' | 'speech'>
 }
 
 /** The files of a training. */
 export interface DataFiles {
   train: DataFile
   evaluation: DataFile | undefined
+  /** The columns that were read, where that is known before the rows are tokenised. */
+  columns?: Record<string, string>
 }
 
 /** Reads the files; with `--eval-split` a part of the rows is held out, of each class its share. */
-export async function readFiles(options: TrainingDataOptions, { task }: LocatedModel): Promise<DataFiles> {
-  const all = await readRows(options.data, options)
+export async function readFiles(
+  options: TrainingDataOptions,
+  located: LocatedModel,
+  output: Output,
+): Promise<DataFiles> {
+  const { task } = located
+  const medium = mediumOf(located)
+  const read = (path: string, how: TrainingDataOptions, part: 'train' | 'evaluation') =>
+    medium ? readMedia(path, medium, how, { part }, output) : readRows(path, how)
+  const all: DataFile & { columns?: Record<string, string> } = await read(options.data, options, 'train')
+  const { columns } = all
   if (options.evalData !== undefined) {
-    return { train: all, evaluation: await readRows(options.evalData, { ...options, limit: undefined }) }
+    const evaluation = await read(options.evalData, { ...options, limit: undefined }, 'evaluation')
+    return { train: all, evaluation, columns }
   }
-  if (options.evalSplit === undefined) return { train: all, evaluation: undefined }
-  const stratify = task === 'SEQ_CLS' ? classificationColumns(all, options).labelColumn : undefined
+  if (options.evalSplit === undefined) return { train: all, evaluation: undefined, columns }
+  const stratify =
+    task === 'SEQ_CLS' ? classificationColumns(all, options).labelColumn : medium === 'image' ? 'label' : undefined
   const [rows, held] = within(all.path, () =>
     all.rows.split({ test: options.evalSplit!, seed: options.seed, stratify }),
   )
-  return { train: { path: all.path, rows }, evaluation: { path: `${all.path} (held out)`, rows: held } }
+  return { train: { path: all.path, rows }, evaluation: { path: `${all.path} (held out)`, rows: held }, columns }
 }
 
 /** The classes of a classifier of texts or words; undefined for other models. */
@@ -66,8 +81,62 @@ export function labelsOf(
     return trainingLabels(file, classificationColumns(file, options).labelColumn, options.labels, config)
   }
   if (task === 'TOKEN_CLS') return trainingTags(file, options, options.labels, config)
-  if (options.labels) throw new UsageError('--labels belongs to --task seq_cls and token_cls')
+  if (task === 'IMAGE_CLS') return trainingLabels(file, 'label', options.labels, config)
+  if (options.labels) throw new UsageError('--labels belongs to --task seq_cls, token_cls and image_cls')
   return undefined
+}
+
+/** Prepares the files for the model, telling how they were read. */
+export async function prepareFiles(
+  options: TrainingDataOptions,
+  located: LocatedModel,
+  files: DataFiles,
+  labels: readonly string[] | undefined,
+  tokenizer: Tokenizer | undefined,
+  output: Output,
+  signal: AbortSignal | undefined,
+): Promise<TrainingData> {
+  const medium = mediumOf(located)
+  if (!medium) return tokenizeFiles(options, located, files, labels, tokenizer!, output)
+  return decodeFiles(medium, options, located, files, labels, tokenizer, output, signal)
+}
+
+async function decodeFiles(
+  medium: Medium,
+  options: TrainingDataOptions,
+  located: LocatedModel,
+  files: DataFiles,
+  labels: readonly string[] | undefined,
+  tokenizer: Tokenizer | undefined,
+  output: Output,
+  signal: AbortSignal | undefined,
+): Promise<TrainingData> {
+  const prompt = medium === 'speech' ? await speechPrompt(located, options, tokenizer!) : undefined
+  const how = { labels, tokenizer, prompt }
+  const flipSeed = options.flip ? options.seed : undefined
+  const prepare = (file: DataFile, more: { flipSeed?: number } = {}) =>
+    prepareMedia(medium, file, located, options, { ...how, ...more }, output, signal)
+  const train = await prepare(files.train, { flipSeed })
+  const evaluation = files.evaluation && (await prepare(files.evaluation))
+  const held = evaluation ? `, ${formatCount(evaluation.features.length)} for evaluation` : ''
+  const about = labels
+    ? `classes ${labels.join(', ')}`
+    : prompt?.language
+      ? `${prompt.task}, spoken language ${prompt.language}`
+      : 'transcripts'
+  output.note(`data: ${about}; ${formatCount(train.features.length)} for training${held}`)
+  const speech = prompt && { language: prompt.language, task: prompt.task }
+  return {
+    train,
+    evaluation,
+    record: {
+      columns: files.columns ?? {},
+      format: null,
+      labels: labels ? [...labels] : null,
+      max_length: medium === 'speech' ? (options.maxLength ?? null) : null,
+      ...(speech && { speech }),
+    },
+  }
 }
 
 /** Tokenises the files, telling which columns were chosen. */
@@ -78,7 +147,7 @@ export function tokenizeFiles(
   labels: readonly string[] | undefined,
   tokenizer: Tokenizer,
   output: Output,
-): TrainingData {
+): TrainingData<TokenizedDataset> {
   const { overlong } = options
   const maxLength = longestInput(options.maxLength, tokenizer, config)
   const max_length = Number.isFinite(maxLength) ? maxLength : null

@@ -29,8 +29,19 @@ export function showTraining(output: Output): TrainingProgress {
       bar = startProgress(output, { total: maxSteps, unit: 'steps' })
       output.event('start', { max_steps: maxSteps })
     },
+    onResume: ({ step, folder }) => {
+      output.event('resume', { step, checkpoint: folder }, `going on from ${folder}, after step ${step}/${maxSteps}`)
+    },
+    onSkip: ({ step, problem, action, restoredStep, rateFactor, inARow }) => {
+      const done =
+        action === 'skip'
+          ? 'skipped'
+          : `back to the values after step ${restoredStep ?? 0}, learning rates times ${rateFactor} from now on`
+      const bad = { step, problem, action, rate_factor: rateFactor, in_a_row: inARow }
+      output.event('bad_step', bad, `step ${step}/${maxSteps}  ${problem}: ${done}`)
+    },
     onStepEnd: ({ step, loss, tokens, seconds }) => {
-      if (step === 1) started = performance.now()
+      if (started === 0) started = performance.now()
       else timedSteps++
       const speed = tokens > 0 ? `  ${formatCount(tokens / seconds)} tokens/s` : ''
       bar?.update(step, `loss ${formatMetric(loss)}${speed}  ${formatSeconds(secondsLeft(step))} left`)
@@ -39,7 +50,8 @@ export function showTraining(output: Output): TrainingProgress {
       const left = secondsLeft(log.step)
       const line =
         `step ${log.step}/${maxSteps}  loss ${formatMetric(log.loss)}  lr ${log.learning_rate.toPrecision(3)}  ` +
-        `${formatCount(log.tokens_per_second)} tokens/s  ${formatSeconds(left)} left`
+        // Images have no tokens.
+        `${log.tokens_per_second ? `${formatCount(log.tokens_per_second)} tokens/s  ` : ''}${formatSeconds(left)} left`
       const data = { ...log, max_steps: maxSteps, ...(Number.isFinite(left) && { seconds_left: left }) }
       // On a terminal the bar says it already.
       output.event('log', data, output.hasTerminal ? undefined : line)

@@ -1,5 +1,5 @@
 /** @file `--method`: which parameters of a model are trained. */
-import type { ModelTask, PreTrainedModel } from '../models/index.ts'
+import type { PreTrainedModel } from '../models/index.ts'
 import {
   formatTrainableParameters,
   getPeftMethod,
@@ -12,6 +12,7 @@ import { setTrainable, trainHead } from '../training/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { methodConfig } from './assignments.ts'
 import { UsageError } from './exit.ts'
+import { hears } from './media.ts'
 import { namedMethods } from './methods.ts'
 
 /** Methods that change the model's own parameters instead of adding some. */
@@ -41,22 +42,33 @@ export function checkMethod(method: string, assignments: readonly string[]): voi
   else if (assignments.length) throw new UsageError(`--set belongs to adapters; --method ${method} has no options`)
 }
 
+/** Quantised weights are frozen: only what stands beside them trains. */
+export function refuseQuantized(method: string, isQuantized: boolean): void {
+  if (method !== 'full' || !isQuantized) return
+  throw new UsageError('--method full trains every weight, and quantised ones cannot; take an adapter, such as lora')
+}
+
 /** A model of which a part is trained. */
 export type TunedModel = PreTrainedModel | PeftModel<PreTrainedModel>
 
 /** Prepares a model for training with a method. */
 export function tune(model: PreTrainedModel, method: string, assignments: readonly string[], seed: number): TunedModel {
-  if (method === 'full') setTrainable(model, () => true)
-  else if (method === 'head') trainHead(model, modulesOf(model.missingParameters))
+  if (method === 'full') {
+    refuseQuantized(method, model.isQuantized)
+    setTrainable(model, () => true)
+  } else if (method === 'head') trainHead(model, modulesOf(model.missingParameters))
   else {
-    const { task } = model
-    return getPeftModel(model, methodConfig(method, taskTypeOrNull(task), assignments), { seed })
+    return getPeftModel(model, methodConfig(method, taskTypeOrNull(model), assignments), { seed })
   }
   return model
 }
 
-/** PEFT's name of what a model is for; it has none for masked language models and images. */
-function taskTypeOrNull(task: ModelTask): TaskType | null {
+/**
+ * PEFT's name of what a model is for; it has none for masked language models and images, and Python's class for
+ * `SEQ_2_SEQ_LM` would hand models of speech texts.
+ */
+function taskTypeOrNull({ task, config }: PreTrainedModel): TaskType | null {
+  if (hears(config)) return null
   return task in TaskType ? (task as TaskType) : null
 }
 

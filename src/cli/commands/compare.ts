@@ -55,7 +55,7 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
       `Methods are compared on --task ${COMPARED_TASKS.join(' and ')}, not ${taskOptionOf(located.task)}`,
     )
   }
-  const files = await readFiles(settings, located)
+  const files = await readFiles(settings, located, output)
   const chosen = methodSettings({ methods, rate, set, search }, located.task === 'SEQ_CLS')
   const started = performance.now()
   const results: MethodResult[] = []

@@ -1,6 +1,6 @@
 /** @file `peft evaluate`. */
-import type { TokenizedDataset, Tokenizer } from '../../data/index.ts'
-import { Trainer } from '../../training/index.ts'
+import type { Feature, SpeechFeature, TokenizedDataset, Tokenizer } from '../../data/index.ts'
+import { type PreparedExamples, Trainer } from '../../training/index.ts'
 import {
   classificationColumns,
   columnRoles,
@@ -15,6 +15,16 @@ import {
 } from '../data.ts'
 import { UsageError } from '../exit.ts'
 import { formatCount, formatMetric } from '../format.ts'
+import { textMetrics, writeTexts } from '../generated.ts'
+import {
+  checkMediaOptions,
+  longestText,
+  type MediaCommandOptions,
+  mediumOf,
+  prepareMedia,
+  readMedia,
+  speechPrompt,
+} from '../media.ts'
 import { peakMemoryBytes } from '../memory.ts'
 import { classNamesOf, type LocatedModel, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
@@ -22,34 +32,66 @@ import { hasLabels, taskOptionOf } from '../task.ts'
 import { chosenColumns, describeRows, isRowTask, spelledTags, tokenizeRows } from '../task-data.ts'
 
 /** Options of commands that run a model over data. */
-export interface RunModelOptions extends ModelOptions, DataOptions {
+export interface RunModelOptions extends ModelOptions, DataOptions, MediaCommandOptions {
   labels?: string[]
   batchSize: number
   seed: number
   mode: 'fast' | 'small'
   threads?: number
+  keepPacked: boolean
 }
 
 /** The options of `peft evaluate`. */
 export interface EvaluateOptions extends RunModelOptions {
   data: string
+  /** Whether models with an encoder also write their texts, which are compared with the expected ones. */
+  generate: boolean
+  maxNewTokens?: number
 }
+
+/** Answers may have at least so many tokens; else twice as many as the longest that is expected. */
+const SHORTEST_LIMIT = 32
 
 /** Prints the metrics of a model on a data file. */
 export async function evaluate(options: EvaluateOptions, output: Output, signal?: AbortSignal): Promise<void> {
   const started = performance.now()
   const located = await locateModel(options, output)
   const { task } = located
-  if (!hasLabels(task) && options.labels) throw new UsageError('--labels belongs to --task seq_cls and token_cls')
+  if (!hasLabels(task) && options.labels)
+    throw new UsageError('--labels belongs to --task seq_cls, token_cls and image_cls')
+  const medium = mediumOf(located)
+  checkMediaOptions(medium, options)
   const labels = hasLabels(task) ? await classNamesOf(located, options.labels) : undefined
-  const file = await readRows(options.data, options)
-  const tokenizer = await openTokenizer(located)
-  const tokens = readTokens(file, labels, located, tokenizer, options, output)
+  const file = medium
+    ? await readMedia(options.data, medium, options, { part: 'evaluation', recorded: located.record?.columns }, output)
+    : await readRows(options.data, options)
+  const tokenizer = medium === 'image' ? undefined : await openTokenizer(located)
+  const prompt = medium === 'speech' ? await speechPrompt(located, options, tokenizer!) : undefined
+  const spelled = medium === 'image' ? spelledLabels(file, 'label', labels!) : labels
+  const tokens: TokenizedDataset | PreparedExamples<unknown> = medium
+    ? await prepareMedia(medium, file, located, options, { labels: spelled, tokenizer, prompt }, output, signal)
+    : readTokens(file, labels, located, tokenizer!, options, output)
   const model = await openModel(located, { labels, seed: options.seed }, output)
-  const { batchSize, mode, threads, seed } = options
-  const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, mode, threads, seed } })
+  const { batchSize, mode, threads, keepPacked, seed } = options
+  const trainer = new Trainer<unknown>({
+    model,
+    tokenizer,
+    args: { perDeviceEvalBatchSize: batchSize, mode, threads, keepPacked, seed },
+  })
   const metrics = await trainer.evaluate(tokens, { signal })
   refuseNonFinite(metrics)
+  if (task === 'SEQ_2_SEQ_LM' && options.generate) {
+    const features = tokens.features as (Feature | SpeechFeature)[]
+    const decode = (ids: readonly number[]) => tokenizer!.decode(ids, { skipSpecialTokens: true }).trim()
+    const expected = features.map(({ labels: target }) => decode(target as number[]))
+    const longest = Math.max(...features.map(({ labels: target }) => (target as number[]).length))
+    const maxNewTokens =
+      options.maxNewTokens ??
+      (prompt ? longestText(undefined, located.config) - prompt.tokens.length : Math.max(SHORTEST_LIMIT, 2 * longest))
+    const how = { batchSize, mode, threads, keepPacked, maxNewTokens, prompt: prompt?.tokens, decode }
+    const texts = await writeTexts(model, features, how, output, signal)
+    Object.assign(metrics, textMetrics(texts, expected, prompt !== undefined))
+  }
   const seconds = (performance.now() - started) / 1000
   output.result(
     {

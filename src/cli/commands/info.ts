@@ -51,7 +51,6 @@ export async function info(name: string, options: InfoOptions, output: Output): 
     sequence,
     mode,
     gradientCheckpointing,
-    frozenBytes: quantizedBytes,
   })
   const { bold, dim } = output.style
   output.result(

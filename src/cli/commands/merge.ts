@@ -4,10 +4,11 @@ import { concat } from '../../graph/index.ts'
 import { compile } from '../../models/function.ts'
 import type { PreTrainedModel, TextConfig } from '../../models/index.ts'
 import { type MergedParameter, PeftModel } from '../../peft/index.ts'
-import { floats, tensorData } from '../../runtime/index.ts'
+import { floats, type TensorData, tensorData } from '../../runtime/index.ts'
 import { OutputFolder } from '../../training/output-folder.ts'
 import { Random } from '../../util/random.ts'
 import { formatBytes, formatCount, shellQuote } from '../format.ts'
+import { mediumOf } from '../media.ts'
 import { classNamesOf, hasTokenizer, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
 import { saveAll, weightBytes } from '../saving.ts'
@@ -35,6 +36,12 @@ export async function merge(options: MergeOptions, output: Output, signal?: Abor
   if (!(model instanceof PeftModel)) throw new Error('There is no adapter to merge')
   const folder = await OutputFolder.claim(options.output, { overwrite: options.overwrite, model })
   signal?.throwIfAborted()
+  if (model.model.isQuantized) {
+    output.warn(
+      `${located.name} is quantised: the merged weights are dequantised and written as float32, which takes several ` +
+        'times the disk space and memory. To stay small, use base and adapter side by side.',
+    )
+  }
 
   let report: readonly MergedParameter[] = []
   const merged = await model.mergeAndUnload({ onReport: parameters => (report = parameters) })
@@ -51,13 +58,15 @@ export async function merge(options: MergeOptions, output: Output, signal?: Abor
     )
   }
   signal?.throwIfAborted()
+  const medium = mediumOf(located)
   const hasOwn = [located.folder, located.adapterFolder].some(path => path !== undefined && hasTokenizer(path))
   const tokenizer = hasOwn ? await openTokenizer(located) : undefined
-  if (!tokenizer) output.warn(`neither ${located.name} nor ${located.adapterName} has a tokenizer; none was written`)
+  if (!tokenizer && medium !== 'image')
+    output.warn(`neither ${located.name} nor ${located.adapterName} has a tokenizer; none was written`)
   await saveAll(folder, { model: merged, tokenizer, record: located.record, settingsFrom: located.folder })
 
   const bytes = await weightBytes(folder.path)
-  const next = useCommand(located.task, `--model ${shellQuote(options.output)}`)
+  const next = useCommand(located.task, `--model ${shellQuote(options.output)}`, medium)
   output.result(
     {
       command: 'merge',
@@ -95,7 +104,8 @@ async function compareScores(before: TunedModel, after: PreTrainedModel) {
 }
 
 async function scoresOf(model: TunedModel): Promise<Float32Array> {
-  const { vocab_size, pad_token_id } = model.config as TextConfig
+  const { vocab_size = 1, pad_token_id } = model.config as unknown as Partial<TextConfig>
+  const specs = model.inputSpecs()
   const random = new Random(0)
   const ids = Array.from({ length: PROBE_ROWS }, () =>
     Array.from({ length: PROBE_LENGTH }, () => {
@@ -111,16 +121,25 @@ async function scoresOf(model: TunedModel): Promise<Float32Array> {
         scores: logits ?? (start_logits && end_logits ? concat([start_logits, end_logits], 1) : last_hidden_state!),
       }
     },
-    { inputs: model.inputSpecs(), mode: 'small' },
+    // The kernels of quantised weights round activations, which the merged model does not.
+    { inputs: model.inputSpecs(), mode: 'small', dequantize: true },
   )
-  const specs = model.inputSpecs()
+  const noise = (name: string): TensorData => {
+    const dims = [PROBE_ROWS, ...specs[name].shape.slice(1).map(Number)]
+    const size = dims.reduce((a, b) => a * b)
+    return { dtype: 'float32', dims, data: Float32Array.from({ length: size }, () => random.normal()) }
+  }
+  const heard = ['pixel_values', 'input_features'].find(name => specs[name] && !specs.input_ids)
   const result = await scores({
-    input_ids: tensorData('int64', ids),
+    ...(heard !== undefined && { [heard]: noise(heard) }),
+    ...(specs.input_ids && { input_ids: tensorData('int64', ids) }),
     ...(specs.decoder_input_ids && { decoder_input_ids: tensorData('int64', ids) }),
-    attention_mask: tensorData(
-      'int64',
-      ids.map(row => row.map(() => 1)),
-    ),
+    ...(specs.attention_mask && {
+      attention_mask: tensorData(
+        'int64',
+        ids.map(row => row.map(() => 1)),
+      ),
+    }),
   })
   return floats(result.scores)
 }

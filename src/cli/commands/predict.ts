@@ -1,7 +1,6 @@
 /** @file `peft predict`. */
 import { Dataset, type Feature, type Tokenizer } from '../../data/index.ts'
-import { argmax, Trainer } from '../../training/index.ts'
-import { writeFileAtomic } from '../../util/files.ts'
+import { Trainer } from '../../training/index.ts'
 import {
   classificationColumns,
   columnRoles,
@@ -11,18 +10,22 @@ import {
   tokenizeLabelled,
 } from '../data.ts'
 import { UsageError } from '../exit.ts'
-import { formatCount } from '../format.ts'
+import { checkMediaOptions, mediumOf } from '../media.ts'
 import { classNamesOf, type LocatedModel, locateModel, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
+import { namedScores, writeRows } from '../prediction-rows.ts'
 import { answerable, taggable, wordRows } from '../predictions.ts'
 import type { TunedModel } from '../tuning.ts'
 import type { RunModelOptions } from './evaluate.ts'
+import { predictImages, predictSpeech, predictTexts } from './predict-media.ts'
 
 /** The options of `peft predict`. */
 export interface PredictOptions extends RunModelOptions {
   text?: string[]
   data?: string
   out?: string
+  /** The longest answer or transcript, in tokens. */
+  maxNewTokens?: number
 }
 
 /** What a classifier says to one text. */
@@ -45,9 +48,15 @@ export async function predict(options: PredictOptions, output: Output, signal?: 
   const located = await locateModel(options, output)
   if (located.task === 'TOKEN_CLS') return predictTags(options, located, output, signal)
   if (located.task === 'QUESTION_ANS') return predictAnswers(options, located, output, signal)
+  const medium = mediumOf(located)
+  checkMediaOptions(medium, options)
+  if (medium === 'image') return predictImages(options, located, output, signal)
+  if (medium === 'speech') return predictSpeech(options, located, output, signal)
+  if (located.task === 'SEQ_2_SEQ_LM') return predictTexts(options, located, output, signal)
   if (located.task !== 'SEQ_CLS') {
     throw new UsageError(
-      'peft predict is for --task seq_cls, token_cls and question_ans; to continue a text take peft generate',
+      'peft predict is for --task seq_cls, token_cls and question_ans, seq_2_seq_lm and image_cls; to continue a text ' +
+        'take peft generate',
     )
   }
   const labels = await classNamesOf(located, options.labels)
@@ -58,7 +67,7 @@ export async function predict(options: PredictOptions, output: Output, signal?: 
   const predictions = logits.map((scores, i) => ({
     index: texts.rows[i],
     ...texts.source(texts.rows[i]),
-    ...named(softmax(scores), labels),
+    ...namedScores(scores, labels),
   }))
   if (options.data === undefined) printTexts(predictions, output)
   else await writeRows(predictions, options, output)
@@ -69,10 +78,11 @@ async function scoresOf(
   features: Feature[],
   model: TunedModel,
   tokenizer: Tokenizer,
-  { batchSize, mode, threads, seed }: PredictOptions,
+  { batchSize, mode, threads, keepPacked, seed }: PredictOptions,
   signal: AbortSignal | undefined,
 ): Promise<Float32Array[]> {
-  const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, mode, threads, seed } })
+  const args = { perDeviceEvalBatchSize: batchSize, mode, threads, keepPacked, seed }
+  const trainer = new Trainer({ model, tokenizer, args })
   // What is predicted needs no labels, and those that tokenising put there are no answers.
   const unlabelled = features.map(({ labels: _, ...feature }) => feature as Feature)
   const { logits } = await trainer.predict(unlabelled, { signal })
@@ -166,22 +176,6 @@ async function readTexts(
 /** A column that no file has: what is predicted needs no label, and tokenising asks for one. */
 const UNLABELLED = '\u0000label'
 
-function softmax(scores: Float32Array): number[] {
-  const highest = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  const powers = Array.from(scores, score => Math.exp(score - highest))
-  const sum = powers.reduce((a, b) => a + b, 0)
-  return powers.map(power => power / sum)
-}
-
-function named(probabilities: readonly number[], labels: readonly string[]) {
-  const best = argmax(probabilities)
-  return {
-    label: labels[best],
-    probability: probabilities[best],
-    probabilities: Object.fromEntries(labels.map((label, i) => [label, probabilities[i]])),
-  }
-}
-
 function printTexts(predictions: readonly Prediction[], output: Output): void {
   const { bold, dim } = output.style
   const several = predictions.length > 1
@@ -191,17 +185,4 @@ function printTexts(predictions: readonly Prediction[], output: Output): void {
       ({ text, label, probability }) => `${bold(label)}  ${probability.toFixed(4)}${several ? `  ${dim(text)}` : ''}`,
     ),
   )
-}
-
-async function writeRows(predictions: readonly object[], { out }: PredictOptions, output: Output): Promise<void> {
-  if (out !== undefined) {
-    await writeFileAtomic(out, predictions.map(prediction => `${JSON.stringify(prediction)}\n`).join(''))
-    const line = `wrote ${formatCount(predictions.length)} predictions to ${out}`
-    output.result({ command: 'predict', predictions: predictions.length, out }, [line])
-    return
-  }
-  for (const prediction of predictions) {
-    output.partial('prediction', { ...prediction }, `${JSON.stringify(prediction)}\n`)
-  }
-  output.result({ command: 'predict', predictions: predictions.length }, [])
 }

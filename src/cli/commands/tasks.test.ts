@@ -57,6 +57,15 @@ describe('seq_2_seq_lm', () => {
       expect(generated.code).toBe(0)
       expect(generated.stdout).toBe('dull film\n')
     }
+    expect(own).toMatchObject({ eval_rouge_l: 1, eval_exact_match: 1 })
+    const answered = await peft(['predict', ...adapter, '--data', path('train.jsonl')])
+    expect(JSON.parse(answered.stdout.split('\n')[1])).toEqual({
+      index: 1,
+      source: rows[1].prompt,
+      answer: 'dull film',
+    })
+    const asked = await peft(['predict', ...adapter, '--text', 'the film was good'])
+    expect([asked.code, asked.stdout]).toEqual([0, 'great\n'])
     const chat = await peft(['generate', ...adapter, '--prompt', 'a', '--chat'])
     expect([chat.code, chat.stderr]).toEqual([2, expect.stringContaining('--chat is for decoders')])
   })

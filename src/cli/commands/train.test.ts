@@ -187,6 +187,13 @@ describe('a language model, from training to generated text', () => {
     const texts = pieces.events().filter(({ event }) => event === 'text')
     expect(texts.map(({ text }) => text).join('')).toBe(' c d')
     expect(pieces.result()).toMatchObject({ event: 'result', command: 'generate', text: ' c d' })
+    const searching = ['--num-beams', '2', '--num-return-sequences', '2', '--early-stopping', 'never', '--json']
+    const search = await peft(['generate', ...adapter, '--prompt', 'a b', ...searching, '--logprobs'])
+    const { text, texts: all, scores, logprobs } = search.result()
+    expect(text).toBe(' c d')
+    expect([all, scores, logprobs].map(list => (list as unknown[]).length)).toEqual([2, 2, 2])
+    const stopped = await peft(['generate', ...adapter, '--prompt', 'a b', '--stop', ' d', '--stop', 'x'])
+    expect(stopped.stdout).toBe(' c\n')
 
     expect((await peft(['merge', ...adapter, '--output', path('merged')])).code).toBe(0)
     const whole = await peft(['generate', '--model', path('merged'), '--prompt', 'a b', '--max-new-tokens', '12'])

@@ -1,28 +1,37 @@
 /** @file `peft train`. */
 import type { Tokenizer } from '../../data/index.ts'
 import type { PreTrainedModel } from '../../models/index.ts'
+import type { QuantizedProducts } from '../../runtime/index.ts'
 import {
   type IntervalStrategy,
+  type NonFinitePolicy,
   type SchedulerType,
+  type SpikePolicy,
   Trainer,
   TrainingArguments,
+  type TrainingArgumentsOptions,
   TrainingInterrupted,
   type TrainResult,
 } from '../../training/index.ts'
 import { OutputFolder } from '../../training/output-folder.ts'
-import { UsageError } from '../exit.ts'
+import { inFlags, RunFileError, UsageError } from '../exit.ts'
 import { formatBytes, formatCount, formatMetric, formatMetrics, formatSeconds, shellQuote } from '../format.ts'
+import { checkMediaOptions, evaluationPart, mediumOf } from '../media.ts'
 import { peakMemoryBytes } from '../memory.ts'
 import { type LocatedModel, locateModel, type ModelOptions, openBaseModel, openTokenizer } from '../model.ts'
+import { checkMonitoring, type Monitoring, type MonitoringOptions, monitor } from '../monitoring.ts'
 import type { Output } from '../output.ts'
-import { saveAll, weightBytes } from '../saving.ts'
+import type { RunKey } from '../run-file/keys.ts'
+import { writeResolvedRun } from '../run-file/saved.ts'
+import { saveBeside, weightBytes } from '../saving.ts'
 import { taskOptionOf, useCommand } from '../task.ts'
-import { labelsOf, readFiles, type TrainingData, type TrainingDataOptions, tokenizeFiles } from '../training-data.ts'
+import { labelsOf, prepareFiles, readFiles, type TrainingData, type TrainingDataOptions } from '../training-data.ts'
+import { trainingOptionsOf } from '../training-options.ts'
 import { showTraining } from '../training-progress.ts'
 import { checkMethod, countParameters, defaultLearningRate, type TunedModel, trainableLine, tune } from '../tuning.ts'
 
 /** The options of `peft train`. */
-export interface TrainOptions extends ModelOptions, TrainingDataOptions {
+export interface TrainOptions extends ModelOptions, TrainingDataOptions, MonitoringOptions {
   method: string
   set: string[]
   output: string
@@ -41,38 +50,64 @@ export interface TrainOptions extends ModelOptions, TrainingDataOptions {
   optimizer: 'adamw' | 'sgd'
   momentum: number
   mode: 'fast' | 'small'
+  gradientCheckpointing: boolean
   threads?: number
+  keepPacked: boolean
+  quantizedProducts: QuantizedProducts
   loggingSteps?: number
   evalStrategy?: IntervalStrategy
   evalSteps?: number
   loadBest: boolean
   metric: string
   groupByLength: boolean
+  packing: boolean
+  saveStrategy: 'steps' | 'epoch' | 'end'
+  saveSteps?: number
+  saveTotalLimit?: number
+  resume: boolean
+  earlyStoppingPatience?: number
+  earlyStoppingThreshold?: number
+  onNonFinite: NonFinitePolicy
+  onSpike: SpikePolicy
+  spikeFactor?: number
+  maxBadSteps: number
 }
 
-/** Trains a model or an adapter, and writes it to `--output`. */
-export async function train(options: TrainOptions, output: Output, signal?: AbortSignal): Promise<void> {
+/** Checkpoints that are kept where nothing else is said. */
+const KEPT_CHECKPOINTS = 2
+
+/**
+ * Trains a model or an adapter, and writes it to `--output`.
+ *
+ * @param keys those of run files, in which the resolved training is written beside what was trained
+ */
+export async function train(
+  given: TrainOptions,
+  output: Output,
+  signal: AbortSignal | undefined,
+  keys: readonly RunKey[],
+): Promise<void> {
   const started = performance.now()
+  const options = { ...given, evalData: await evaluationPart(given) }
   checkOptions(options)
   const located = await locateModel(options, output)
-  const files = await readFiles(options, located)
+  const medium = mediumOf(located)
+  checkMediaOptions(medium, options)
+  const files = await readFiles(options, located, output)
   const labels = labelsOf(options, located, files.train)
   const base = await openBaseModel(located, { ...options, labels }, output)
   announce(base, options, output)
   const model = tune(base, options.method, options.set, options.seed)
-  const folder = await OutputFolder.claim(options.output, { overwrite: options.overwrite, model })
-  const tokenizer = await openTokenizer(located)
-  const data = tokenizeFiles(options, located, files, labels, tokenizer, output)
+  const { overwrite, resume } = options
+  const folder = await OutputFolder.claim(options.output, { overwrite, model, resume: resume || undefined })
+  const tokenizer = medium === 'image' ? undefined : await openTokenizer(located)
+  const data = await prepareFiles(options, located, files, labels, tokenizer, output, signal)
   const line = trainableLine(model)
   const { trainable, all } = countParameters(model)
   output.event('parameters', { trainable_parameters: trainable, all_parameters: all }, line)
 
   const args = trainingArguments(options, data)
   signal?.throwIfAborted()
-  const result = await runTraining(model, tokenizer, data, args, output, signal, options.output)
-  const metrics = await finalMetrics(result, model, tokenizer, data, args, signal)
-  signal?.throwIfAborted()
-  refuseNonFinite(model, options.output)
   const record = {
     task: located.task,
     base_model: located.name,
@@ -80,12 +115,28 @@ export async function train(options: TrainOptions, output: Output, signal?: Abor
     ...data.record,
   }
   const settingsFrom = model === base ? located.folder : undefined
-  await saveAll(folder, { model, tokenizer, record, settingsFrom })
+  const beside = (to: string) => saveBeside(to, { tokenizer, record, settingsFrom })
+  const { evaluation } = data
+  const { task, method } = options
+  const details = { model: located.name, method, task: task ?? taskOptionOf(located.task), data: options.data }
+  const monitored = { folder: folder.path, model, tokenizer, evaluation, details, signal }
+  const monitoring = await monitor(options, monitored, output)
+  const result = await runTraining(model, tokenizer, data, args, output, {
+    signal,
+    resume,
+    saveBeside: beside,
+    callbacks: monitoring.callbacks,
+  }).finally(monitoring.close)
+  const metrics = await finalMetrics(result, model, tokenizer, data, args, signal)
+  const sameColumns = !medium && given.evalData === undefined
+  await writeResolvedRun(folder.path, { options: given, args, keys, record, sameColumns })
 
   const seconds = (performance.now() - started) / 1000
   const next = nextCommands(options, located, model !== base)
   const bytes = await weightBytes(folder.path)
   const { bold, green, dim } = output.style
+  // Images have no tokens.
+  const speed = result.tokensPerSecond ? `, ${formatCount(result.tokensPerSecond)} tokens/s` : ''
   output.result(
     {
       command: 'train',
@@ -94,6 +145,7 @@ export async function train(options: TrainOptions, output: Output, signal?: Abor
       method: options.method,
       steps: result.globalStep,
       training_loss: result.trainingLoss,
+      ...(result.badSteps > 0 && { bad_steps: result.badSteps }),
       metrics,
       ...(result.bestStep !== undefined && options.loadBest && { best_step: result.bestStep }),
       trainable_parameters: trainable,
@@ -109,8 +161,9 @@ export async function train(options: TrainOptions, output: Output, signal?: Abor
     },
     [
       `${green('trained')} ${result.globalStep} steps in ${formatSeconds(seconds)} ` +
-        dim(`(${result.secondsPerStep.toFixed(3)} s a step, ${formatCount(result.tokensPerSecond)} tokens/s)`),
+        dim(`(${result.secondsPerStep.toFixed(3)} s a step${speed})`),
       `training loss ${formatMetric(result.trainingLoss)}`,
+      ...(result.badSteps > 0 ? [`bad steps   ${result.badSteps}, skipped or backed off from`] : []),
       ...(Object.keys(metrics).length ? [`evaluation  ${bold(formatMetrics(metrics))}`] : []),
       `peak memory ${formatBytes(peakMemoryBytes())}`,
       `${model === base ? 'model' : 'adapter'} ${bold(options.output)} (${formatBytes(bytes)})`,
@@ -133,6 +186,8 @@ function checkOptions(options: TrainOptions): void {
   if (evalStrategy === 'no' && (loadBest || evalSteps !== undefined)) {
     throw new UsageError('--eval-strategy no contradicts --load-best and --eval-steps')
   }
+  checkReliability(options, evaluates && evalStrategy !== 'no')
+  checkMonitoring(options, evaluates && evalStrategy !== 'no')
   if (evalStrategy === 'epoch' && evalSteps !== undefined) {
     throw new UsageError('--eval-steps belongs to --eval-strategy steps')
   }
@@ -142,6 +197,27 @@ function checkOptions(options: TrainOptions): void {
     throw new UsageError('--scheduler constant has no warm-up; take constant_with_warmup')
   }
   checkMethod(method, set)
+  checkedArguments(options, evaluates)
+}
+
+/** Options on checkpoints, stopping early and bad steps that contradict each other. */
+function checkReliability(options: TrainOptions, evaluates: boolean): void {
+  const { saveStrategy, saveSteps, saveTotalLimit, earlyStoppingPatience: patience, onSpike, spikeFactor } = options
+  if (saveSteps !== undefined && saveStrategy !== 'steps') {
+    throw new UsageError('--save-steps belongs to --save-strategy steps')
+  }
+  if (saveTotalLimit !== undefined && saveStrategy === 'end') {
+    throw new UsageError('--save-total-limit counts checkpoints, and --save-strategy end writes none')
+  }
+  if (patience !== undefined && !evaluates) {
+    throw new UsageError('--early-stopping-patience needs evaluations: give --eval-data or --eval-split')
+  }
+  if ((options.earlyStoppingThreshold ?? 0) > 0 && patience === undefined) {
+    throw new UsageError('--early-stopping-threshold belongs to --early-stopping-patience')
+  }
+  if (spikeFactor !== undefined && onSpike === 'ignore') {
+    throw new UsageError('--spike-factor says what a spike is; give --on-spike skip, backoff or stop too')
+  }
 }
 
 /** Says what starts from random values: it is trained and saved, whatever the method. */
@@ -155,43 +231,54 @@ function announce({ missingParameters }: PreTrainedModel, { model, seed }: Train
 }
 
 function trainingArguments(options: TrainOptions, { train, evaluation }: TrainingData): TrainingArguments {
-  const { batchSize, gradientAccumulation, epochs, maxSteps, evalSteps } = options
+  const { batchSize, gradientAccumulation, epochs, maxSteps, evalSteps, saveStrategy } = options
   const stepsPerEpoch = Math.ceil(Math.ceil(train.features.length / batchSize) / gradientAccumulation)
   const steps = maxSteps ?? Math.ceil(epochs * stepsPerEpoch)
-  const evalStrategy = evaluation ? (options.evalStrategy ?? (evalSteps === undefined ? 'epoch' : 'steps')) : 'no'
-  return new TrainingArguments({
-    learningRate: options.learningRate ?? defaultLearningRate(options.method),
-    numTrainEpochs: epochs,
-    maxSteps,
-    perDeviceTrainBatchSize: batchSize,
-    perDeviceEvalBatchSize: options.evalBatchSize ?? batchSize,
-    gradientAccumulationSteps: gradientAccumulation,
-    weightDecay: options.weightDecay,
-    maxGradNorm: options.maxGradNorm,
-    lrSchedulerType: options.scheduler,
-    warmupRatio: options.warmupRatio,
-    optim: options.optimizer,
-    momentum: options.momentum,
-    loggingSteps: options.loggingSteps ?? Math.min(50, Math.max(1, Math.round(steps / 20))),
-    evalStrategy,
+  return checkedArguments(options, evaluation !== undefined, {
     evalSteps,
-    loadBestModelAtEnd: options.loadBest,
-    metricForBestModel: options.metric,
-    seed: options.seed,
-    groupByLength: options.groupByLength,
-    mode: options.mode,
-    threads: options.threads,
+    loggingSteps: options.loggingSteps ?? Math.min(50, Math.max(1, Math.round(steps / 20))),
+    saveTotalLimit: saveStrategy === 'end' ? undefined : (options.saveTotalLimit ?? KEPT_CHECKPOINTS),
   })
+}
+
+/** The training arguments that the options ask for, with `more` that the data decides. */
+function checkedArguments(
+  options: TrainOptions,
+  evaluates: boolean,
+  more: TrainingArgumentsOptions = {},
+): TrainingArguments {
+  const { evalSteps } = options
+  try {
+    return new TrainingArguments({
+      ...(trainingOptionsOf(options) as TrainingArgumentsOptions),
+      learningRate: options.learningRate ?? defaultLearningRate(options.method),
+      perDeviceEvalBatchSize: options.evalBatchSize ?? options.batchSize,
+      evalStrategy: evaluates ? (options.evalStrategy ?? (evalSteps === undefined ? 'epoch' : 'steps')) : 'no',
+      ...more,
+    })
+  } catch (cause) {
+    throw new RunFileError((cause as Error).message.replace(/^TrainingArguments: /, 'training: '), { cause })
+  }
+}
+
+/** What a training is run with, beside its data and arguments. */
+interface RunSettings {
+  /** Pauses it. */
+  signal: AbortSignal | undefined
+  resume: boolean
+  /** Writes what goes with a model or an adapter. */
+  saveBeside(folder: string): Promise<void>
+  /** What records and shows it. */
+  callbacks: Monitoring['callbacks']
 }
 
 async function runTraining(
   model: TunedModel,
-  tokenizer: Tokenizer,
+  tokenizer: Tokenizer | undefined,
   data: TrainingData,
   args: TrainingArguments,
   output: Output,
-  signal: AbortSignal | undefined,
-  folder: string,
+  { signal, resume, saveBeside, callbacks }: RunSettings,
 ): Promise<TrainResult> {
   const { callback, stop } = showTraining(output)
   const trainer = new Trainer({
@@ -200,19 +287,26 @@ async function runTraining(
     tokenizer,
     trainDataset: data.train,
     evalDataset: data.evaluation,
-    callbacks: [callback],
+    callbacks: [callback, ...callbacks],
+    saveBeside,
+    onWarning: message => output.warn(inFlags(message)),
   })
   output.note(
     `learning rate ${args.learningRate}, ${args.lrSchedulerType} schedule, ${args.optim}, batches of ` +
       `${args.perDeviceTrainBatchSize}${args.gradientAccumulationSteps > 1 ? ` x ${args.gradientAccumulationSteps}` : ''}`,
   )
   try {
-    return await trainer.train({ signal })
+    const result = await trainer.train({ pauseSignal: signal, resumeFromCheckpoint: resume })
+    if (result.pausedAt === undefined) return result
+    throw new Error(
+      `Training was paused after step ${result.globalStep}. ${result.pausedAt} holds what it needs to go on: run the same ` +
+        'command with --resume.',
+      { cause: signal?.reason },
+    )
   } catch (error) {
     if (!(error instanceof TrainingInterrupted)) throw error
-    const { step, maxSteps } = error.state
     throw new Error(
-      `Training was stopped after step ${step} of ${maxSteps}. Nothing was saved: ${folder} is as it was before.`,
+      `Training was stopped before its first step. Nothing was saved: ${args.outputDir} is as it was before.`,
       { cause: error },
     )
   } finally {
@@ -224,7 +318,7 @@ async function runTraining(
 async function finalMetrics(
   { metrics }: TrainResult,
   model: TunedModel,
-  tokenizer: Tokenizer,
+  tokenizer: Tokenizer | undefined,
   { evaluation }: TrainingData,
   args: TrainingArguments,
   signal: AbortSignal | undefined,
@@ -233,25 +327,15 @@ async function finalMetrics(
   return new Trainer({ model, args, tokenizer, evalDataset: evaluation }).evaluate(undefined, { signal })
 }
 
-/** The last step can make values that no later loss has shown. */
-function refuseNonFinite(model: TunedModel, folder: string): void {
-  for (const [name, parameter] of model.namedParameters()) {
-    if (!parameter.requiresGrad || !parameter.isLoaded || parameter.data.every(Number.isFinite)) continue
-    throw new Error(
-      `The last step put a value that is not finite into "${name}". Nothing was saved: ${folder} is as it was before. ` +
-        'Take a lower --learning-rate or a --warmup-ratio.',
-    )
-  }
-}
-
-function nextCommands(options: TrainOptions, { name, task }: LocatedModel, isAdapter: boolean): string[] {
+function nextCommands(options: TrainOptions, located: LocatedModel, isAdapter: boolean): string[] {
+  const { name, task } = located
   const model = isAdapter
     ? `--model ${shellQuote(name)} --adapter ${shellQuote(options.output)}`
     : `--model ${shellQuote(options.output)}`
   const data = shellQuote(options.evalData ?? options.data)
   return [
     `peft evaluate ${model} --data ${data}`,
-    useCommand(task, model),
+    useCommand(task, model, mediumOf(located)),
     ...(isAdapter ? [`peft merge ${model} --output ${shellQuote(`${options.output}-merged`)}`] : []),
   ]
 }

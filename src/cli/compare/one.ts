@@ -41,7 +41,7 @@ export async function compareOne(
   signal?: AbortSignal,
 ): Promise<void> {
   const located = await locateModel(settings, output)
-  const files = await readFiles(settings, located)
+  const files = await readFiles(settings, located, output)
   const labels = labelsOf(settings, located, files.train)
   const tokenizer = await openTokenizer(located)
   const data = tokenizeFiles(settings, located, files, labels, tokenizer, output)

@@ -65,7 +65,9 @@ export async function exactAnswers(
   for (let start = 0; start < questions.length; start += ANSWERS) {
     const part = questions.slice(start, start + ANSWERS)
     const prompts = part.map(({ prompt }) => [...before, ...encode(prompt)])
-    const { newTokens } = await generate(model, prompts, { maxNewTokens: longest + 4, threads })
+    const { newTokens } = await generate(model, prompts, {
+      ...{ maxNewTokens: longest + 4, minNewTokens: 0, doSample: false, numBeams: 1, numReturnSequences: 1, threads },
+    })
     right += part.filter(
       ({ completion }, i) => tokenizer.decode(newTokens[i], { skipSpecialTokens: true }).trim() === completion.trim(),
     ).length

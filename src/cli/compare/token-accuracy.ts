@@ -1,12 +1,12 @@
 /** @file How many tokens a language model guesses right, given those before. */
+import type { TokenizedDataset } from '../../data/index.ts'
 import { argmax, type Trainer } from '../../training/index.ts'
-import type { TrainingData } from '../training-data.ts'
 
 /** Examples that are predicted at once, since their scores are a vocabulary wide for each token. */
 const PART = 64
 
 /** The share of the labelled tokens that are the likeliest after what stands before them. */
-export async function tokenAccuracy(trainer: Trainer, { features }: TrainingData['train']): Promise<number> {
+export async function tokenAccuracy(trainer: Trainer, { features }: TokenizedDataset): Promise<number> {
   let [right, count] = [0, 0]
   for (let start = 0; start < features.length; start += PART) {
     const part = features.slice(start, start + PART)

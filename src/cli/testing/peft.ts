@@ -1,6 +1,7 @@
 /** @file Calling the command line in tests: in this process, with everything it writes kept. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { AutoTokenizer } from '../../data/index.ts'
 import { tinyBertFolder, tinyLlamaFolder } from '../../data/testing/fixtures.ts'
 import {
@@ -28,7 +29,9 @@ export interface CallResult {
 }
 
 /** What a call may be given. */
-export interface CallOptions extends Partial<Pick<RunContext, 'signal' | 'env'>> {
+export interface CallOptions extends Partial<Pick<RunContext, 'signal' | 'env' | 'takeInterrupts'>> {
+  /** What is typed: a text, or texts that come one after the other. */
+  stdin?: string | AsyncIterable<string>
   isTTY?: boolean
   /** Called with each text that is written to stderr. */
   onStderr?: (text: string) => void
@@ -50,7 +53,12 @@ export async function peft(argv: readonly string[], options: CallOptions = {}): 
   const code = await run(argv, {
     stdout: stream('stdout', options.onStdout),
     stderr: stream('stderr', options.onStderr),
+    stdin:
+      options.stdin === undefined
+        ? undefined
+        : Readable.from(typeof options.stdin === 'string' ? [options.stdin] : options.stdin),
     signal: options.signal,
+    takeInterrupts: options.takeInterrupts,
     env: options.env ?? {},
   })
   const events = () =>
