@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { packBatch, padBatch } from '../data/index.ts'
 import { compile } from '../models/function.ts'
+import type { PreTrainedModel } from '../models/index.ts'
 import { Conv1D, Embedding, Linear, type Module, type Parameter, ParameterVector } from '../nn/index.ts'
 import {
   type AnyPeftConfig,
@@ -216,6 +218,7 @@ const CHECKS: readonly Check[] = [
   ['unmerges to exactly what was there', unmerges],
   ['lives beside a second adapter', twoAdapters],
   ['computes rows of one batch with different adapters, if it says so', mixedRows],
+  ['computes texts that share rows as it computes them apart, if it keeps them apart', sharedRows],
   ['adds up, if it says so', weightedSum],
   ['becomes LoRA, if it says so', convertsToLora],
   ['leaves the base’s file on disk as it was', diskStays],
@@ -501,6 +504,24 @@ async function mixedRows(trial: Trial): Promise<void> {
     const part = (values: Float32Array) => values.subarray(row * width, (row + 1) * width)
     demandEqual(part(mixed), part(alone[name]), `row ${row}, of ${name}, differs from the adapter’s own run`)
   }
+}
+
+/** Texts of which the second and the third have room in one row. */
+const TEXTS = [7, 3, 4].map((length, i) => {
+  const inputIds = Array.from({ length }, (_, at) => 1 + ((at * 11 + i * 17) % 40))
+  return { inputIds, labels: inputIds }
+})
+
+async function sharedRows({ subject, base, peft }: Trial): Promise<void> {
+  const { segment_ids } = (base as unknown as Partial<PreTrainedModel>).inputSpecs?.() ?? {}
+  if (!segment_ids || !peft.keepsTokensApart()) return
+  const lossOf = async (batch: Batch) => {
+    await using run = await compile(peft as Module, (m, inputs) => ({ y: subject.loss(m, inputs) }))
+    return floats((await run(batch)).y).slice()
+  }
+  const [together, apart] = [packBatch(TEXTS, { padTokenId: 0 }), padBatch(TEXTS, { padTokenId: 0 })]
+  demand(together.input_ids.dims[0] === 2, 'the battery’s own texts do not share rows')
+  demandEqual(await lossOf({ ...together }), await lossOf({ ...apart }), 'texts that share rows have another loss')
 }
 
 async function weightedSum(trial: Trial): Promise<void> {

@@ -36,6 +36,12 @@ export interface ModelInputs {
   token_type_ids?: Tensor
   /** int64 `[batch or 1, sequence]`; by default tokens are counted from the end of the cache. */
   position_ids?: Tensor
+  /**
+   * int64 `[batch, sequence]`: which text of its row a token belongs to, from 1 on; 0 is padding. The texts of a row do not
+   * see each other. `position_ids` must start anew with each, and the first label of each must be -100. Decoders that
+   * predict tokens only.
+   */
+  segment_ids?: Tensor
   /** int64: `[batch]` classes, or `[batch, sequence]` tokens (not shifted); -100 does not count. */
   labels?: Tensor
   /** int64 `[batch]`, the first token of each answer. */

@@ -75,7 +75,7 @@ export interface TextConfig extends ModelConfig {
 
 /**
  * A model with a configuration and named parameters, built by `fromConfig` (shapes only, no memory for values) or
- * `fromPretrained`. Subclasses build their tree in the constructor, with the parameter names of the checkpoint.
+ * `fromPretrained`. Subclasses build their tree in the constructor, with Transformers' names of modules in memory.
  */
 export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> extends Module {
   /** The `model_type` of the configurations that this class takes. */
@@ -132,14 +132,30 @@ export abstract class PreTrainedModel<C extends ModelConfig = ModelConfig> exten
     return [...this.namedTensors()].reduce((total, entry) => total + bytes(entry), 0)
   }
 
-  /** The name that a tensor of an old checkpoint has today. */
+  /** The name that a tensor of a checkpoint, or a key that contains its name, has in this tree. */
   currentName(name: string): string {
     return this.baseModel === this ? name : this.baseModel.currentName(name)
+  }
+
+  /**
+   * The name that Transformers writes into checkpoints for a parameter or module; what {@link currentName} gives for it
+   * is `name` again.
+   */
+  checkpointName(name: string): string {
+    return this.baseModel === this ? name : this.baseModel.checkpointName(name)
   }
 
   /** Where a tensor of a checkpoint belongs when its parameter holds several; `name` is its current one. */
   partOf(name: string): TensorPart | undefined {
     return this.baseModel === this ? undefined : this.baseModel.partOf(name)
+  }
+
+  /**
+   * The names of the tensors that Transformers writes in the place of one parameter, one behind the other; undefined for
+   * most, which are one tensor. `name` is the parameter's, `shape` its shape.
+   */
+  partsOf(name: string, shape: readonly number[]): readonly string[] | undefined {
+    return this.baseModel === this ? undefined : this.baseModel.partsOf(name, shape)
   }
 
   /** The inputs that the model takes as tensors, by name. */

@@ -22,7 +22,7 @@ import type { PreTrainedModel } from './pretrained-model.ts'
 export interface QuantizingOptions {
   /** Quantises the weights while they are loaded, as Transformers does it: a `BitsAndBytesConfig`. */
   quantizationConfig?: QuantizationConfig
-  /** The same in short: `int8`, `int4`, `nf4`, `fp4`, or one of these with options. */
+  /** The same in short: `int8`, `int8-channel`, `int4`, `nf4`, `fp4`, or one of these with options. */
   quantize?: QuantizeName | QuantizeOptions
 }
 
@@ -100,12 +100,12 @@ function checkSkipped(model: PreTrainedModel, skipped: readonly string[]): void 
 function packingOf(
   shape: readonly [number, number],
   transposed: boolean,
-  { scheme, blockSize: wanted, symmetric, perRow, doubleQuant }: WeightQuantization,
+  { scheme, blockSize: wanted, symmetric, perRow, doubleQuant, turned }: WeightQuantization,
 ): Packing | undefined {
   const [rows, columns] = transposed ? [shape[1], shape[0]] : shape
   const base = { scheme, rows, columns, symmetric, transposed }
   const blockSize = fittingBlockSize(base, wanted)
-  if (blockSize !== undefined) return { layout: { ...base, blockSize }, perRow, doubleQuant }
+  if (blockSize !== undefined) return { layout: { ...base, blockSize, ...(turned && { turned }) }, perRow, doubleQuant }
   // Rows of an odd number of blocks of 16 values have no form in 4 bits.
   const wide = { ...base, scheme: 'int8', symmetric: true, blockSize: 16 } as const
   return scheme === 'int4' && explainMisfit(wide) === undefined ? { layout: wide } : undefined

@@ -225,6 +225,16 @@ export class PeftModel<M extends Module = Module> extends Module {
   }
 
   /**
+   * Whether texts may share a row that attention keeps apart: the active adapters change weights and nothing else, so that
+   * what becomes of a token depends on other tokens through attention alone.
+   */
+  keepsTokensApart(): boolean {
+    const { composition, disabled } = this.adapterState
+    if (composition && !disabled) return false
+    return this.#activeOnes().every(({ method }) => method.can.merge && !method.enter && !method.front)
+  }
+
+  /**
    * The keys and values of what active adapters put in front of every text of a decoder, `[1, heads, length, width]` for
    * each layer; none where there is nothing. Traced.
    */

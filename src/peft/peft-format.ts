@@ -7,9 +7,11 @@ import { writeFileAtomic } from '../util/files.ts'
 import { SafetensorsFile, saveFile } from '../weights/index.ts'
 import type { PeftConfig } from './config.ts'
 import { ADAPTER_CONFIG, type AdapterFormat } from './formats.ts'
+import { withCurrentTargets } from './former-names.ts'
 import { getPeftConfig, getPeftMethod } from './method.ts'
-import type { PeftModel } from './model.ts'
+import type { AnyPeftConfig, PeftModel } from './model.ts'
 import { modelCard } from './model-card.ts'
+import { savedConfig } from './saved-targets.ts'
 import { getPeftModelStateDict, getTrainingState, setPeftModelStateDict } from './state-dict.ts'
 import { addLoadedAdapter, fileEntries, parameterEntries } from './tensor-files.ts'
 
@@ -49,7 +51,8 @@ export const PEFT_FORMAT: AdapterFormat = {
       trainingFile && folder.files.includes(trainingFile.name)
         ? await SafetensorsFile.open(join(folder.path, trainingFile.name))
         : undefined
-    await addLoadedAdapter(model, adapterName, config, options, async () => {
+    const current = withCurrentTargets(config as AnyPeftConfig, model)
+    await addLoadedAdapter(model, adapterName, current, options, async () => {
       const entries = new Map([...fileEntries(file), ...(further ? fileEntries(further) : [])])
       const { missing, unexpected, remark } = await setPeftModelStateDict(model, entries, adapterName)
       if (remark !== undefined) warn(`${folder.path}: ${remark}`)
@@ -68,7 +71,7 @@ export const PEFT_FORMAT: AdapterFormat = {
 
   async save(model, adapterName, folder) {
     await saveTrainingState(model, adapterName, folder)
-    const config = model.configOf(adapterName)
+    const config = savedConfig(model, model.configOf(adapterName), model.adapter(adapterName).targets)
     await writePeftAdapter(folder, { model, config, state: getPeftModelStateDict(model, adapterName) })
   },
 }

@@ -4,6 +4,7 @@ import { SafetensorsFile } from '../weights/index.ts'
 import { getAdapterFormat } from './formats.ts'
 import type { PeftModel, SaveAdapterOptions } from './model.ts'
 import { ADAPTER_WEIGHTS, PEFT_FORMAT, writePeftAdapter } from './peft-format.ts'
+import { savedConfig } from './saved-targets.ts'
 import { getPeftModelStateDict } from './state-dict.ts'
 
 /** Writes adapters: the one called `default` into `folder` itself, others into folders of their names. */
@@ -56,7 +57,7 @@ async function savePlain(
     own,
     initialFolder ? await initialTensors(initialFolder) : undefined,
   )
-  await writePeftAdapter(target, { model, config, state })
+  await writePeftAdapter(target, { model, config: savedConfig(model, config, adapter.targets), state })
 }
 
 async function initialTensors(folder: string): Promise<Map<string, Float32Array>> {

@@ -1,4 +1,5 @@
 /** @file The saved form of an adapter: which parameters belong to it, under which keys. */
+import { PreTrainedModel } from '../models/index.ts'
 import type { Module, Parameter } from '../nn/index.ts'
 import { baseModules, canonicalSlots } from './adapted-tree.ts'
 import type { PeftConfig } from './config.ts'
@@ -127,6 +128,10 @@ export async function setPeftModelStateDict(
     entries = new Map([...entries].map(([key, entry]) => [full.get(key) ?? key, entry]))
   }
   const adapter = model.adapter(adapterName)
+  const { base } = adapter.model
+  if (base instanceof PreTrainedModel) {
+    entries = new Map([...entries].map(([key, entry]) => [base.currentName(key), entry]))
+  }
   adapter.method.beforeLoad?.(adapter, new Map([...entries].map(([key, { shape }]) => [key, shape])))
   const own = new Map([...stateDictOf(model, adapterName), ...getTrainingState(model, adapterName)])
   const { values, ...report } = await assignTensors(own, entries)

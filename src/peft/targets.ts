@@ -6,9 +6,10 @@ import type { TargetOptions } from './method.ts'
 import { fullMatch } from './pattern.ts'
 
 /** The shorthand for every dense layer but the output layer. */
-const ALL_LINEAR = 'all-linear'
+export const ALL_LINEAR = 'all-linear'
 
-const endsWithName = (path: string, name: string) => path === name || path.endsWith(`.${name}`)
+/** Whether a name in a list of targets means the module at `path`. */
+export const endsWithName = (path: string, name: string): boolean => path === name || path.endsWith(`.${name}`)
 
 /** Options for {@link resolveTargets}. */
 export interface ResolveTargetOptions {

@@ -37,14 +37,14 @@ export class BertSelfAttention extends AttentionModule {
   key: Linear
   value: Linear
 
-  constructor(config: BertLayerConfig, bias = true) {
+  constructor(config: BertLayerConfig) {
     const { hidden_size: width, initializer_range: range, num_attention_heads: heads } = config
     super({ role: 'encoder', numKeyValueHeads: heads, headWidth: width / heads })
     this.numHeads = heads
     this.attentionDropout = config.attention_probs_dropout_prob
-    this.query = createLinear(width, width, range, bias)
-    this.key = createLinear(width, width, range, bias)
-    this.value = createLinear(width, width, range, bias)
+    this.query = createLinear(width, width, range)
+    this.key = createLinear(width, width, range)
+    this.value = createLinear(width, width, range)
   }
 
   /** @param hidden `[batch, sequence, hidden]` @returns the same shape */

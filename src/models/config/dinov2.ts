@@ -34,7 +34,7 @@ export interface Dinov2Config extends PretrainedConfig, Dinov2Fields {
 export function parseDinov2Config(reader: ConfigReader): Dinov2Fields {
   const hidden_size = reader.integer('hidden_size', 768)
   const num_attention_heads = reader.integer('num_attention_heads', 12)
-  const mlp_ratio = reader.number('mlp_ratio', 4, { min: 0 })
+  const mlp_ratio = reader.real('mlp_ratio', 4, { min: 0 })
   reader.divisible('hidden_size', hidden_size, 'num_attention_heads', num_attention_heads)
   if (reader.number('drop_path_rate', 0, { min: 0, max: 1 }) > 0) {
     reader.warnings.push('"drop_path_rate" is not computed: no path is left out in training.')

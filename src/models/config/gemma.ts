@@ -114,7 +114,7 @@ function readGemma2(
   return {
     ...shared,
     attention_bias: reader.boolean('attention_bias', false),
-    query_pre_attn_scalar: reader.number('query_pre_attn_scalar', 256, { min: Number.MIN_VALUE }),
+    query_pre_attn_scalar: reader.real('query_pre_attn_scalar', 256, { min: Number.MIN_VALUE }),
     sliding_window: reader.optionalInteger('sliding_window', 4096),
     layer_types: readLayerTypes(reader, shared.num_hidden_layers, layer => (layer + 1) % pattern !== 0),
     final_logit_softcapping: reader.optionalNumber('final_logit_softcapping', logitCap, { min: Number.MIN_VALUE }),

@@ -104,9 +104,14 @@ export class ConfigReader {
     return value === null ? null : this.integer(key, 0, range)
   }
 
-  /** A number within `range`. */
+  /** A number within `range`, for which Transformers wants a float. */
   number(key: string, fallback: number, range: Range = {}): number {
     this.floatKeys.add(key)
+    return this.real(key, fallback, range)
+  }
+
+  /** A number within `range` that may have a fraction, for which Transformers wants an integer all the same. */
+  real(key: string, fallback: number, range: Range = {}): number {
     const value = this.get(key)
     if (value === undefined) return fallback
     const { min = -Infinity, max = Infinity } = range

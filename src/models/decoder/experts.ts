@@ -118,6 +118,19 @@ export function expertPart(
   return layer === down ? { name: `${path}.down_proj`, index: Number(expert) } : undefined
 }
 
+/** The names of the tensors that checkpoints hold in the place of one of the two parameters: the way back. */
+export function expertParts(
+  name: string,
+  experts: number,
+  { gate, up, down }: { gate: string; up: string; down: string },
+): string[] | undefined {
+  const match = /^(.*\.experts)\.(gate_up_proj|down_proj)$/.exec(name)
+  if (!match) return undefined
+  const [, path, parameter] = match
+  const layers = parameter === 'down_proj' ? [down] : [gate, up]
+  return Array.from({ length: experts }, (_, i) => layers.map(layer => `${path}.${i}.${layer}.weight`)).flat()
+}
+
 /** Refuses a configuration whose loss would count how evenly the experts are used. */
 export function refuseRouterLoss(config: { readonly label: string; readonly output_router_logits: boolean }): void {
   if (!config.output_router_logits) return

@@ -3,9 +3,10 @@ import type { Tensor } from '../../graph/index.ts'
 import type { Embedding, Linear, Module } from '../../nn/index.ts'
 import { causalLMOutput } from '../causal-lm.ts'
 import { createLinear } from '../init.ts'
-import type { ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
+import type { InputSpec, ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
 import type { PreTrainedModel, TextConfig } from '../pretrained-model.ts'
 import { classificationLoss, lastTokenState } from '../sequence-classification.ts'
+import { SEGMENT_SPECS } from './mask.ts'
 import { DecoderPreTrainedModel } from './pretrained.ts'
 
 /** What the heads read of a configuration. */
@@ -36,17 +37,14 @@ abstract class DecoderWithHead<C extends DecoderConfig> extends DecoderPreTraine
 
 /** A decoder that predicts the next token. */
 export abstract class DecoderForCausalLM<C extends DecoderConfig> extends DecoderWithHead<C> {
+  lm_head: Linear
+
   constructor(config: C) {
     super(config)
     const { vocab_size, initializer_range } = config
     const head = createLinear(this.outputWidth(config), vocab_size, initializer_range, this.headBias)
     if (config.tie_word_embeddings) head.weight = (this.getInputEmbeddings() as Embedding).weight
-    Object.assign(this, { [this.headName]: head })
-  }
-
-  /** The name of the output layer. */
-  protected get headName(): string {
-    return 'lm_head'
+    this.lm_head = head
   }
 
   /** Whether the output layer has a bias. */
@@ -58,8 +56,12 @@ export abstract class DecoderForCausalLM<C extends DecoderConfig> extends Decode
     return 'CAUSAL_LM'
   }
 
+  override inputSpecs(): Record<string, InputSpec> {
+    return { ...super.inputSpecs(), ...SEGMENT_SPECS }
+  }
+
   override getOutputEmbeddings(): Linear {
-    return (this as unknown as Record<string, Linear>)[this.headName]
+    return this.lm_head
   }
 
   /** @param rows hidden states, `[rows, hidden]` @returns `[rows, vocabulary]` */

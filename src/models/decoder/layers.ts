@@ -13,10 +13,11 @@ import {
   type Tensor,
   unsqueeze,
 } from '../../graph/index.ts'
-import { additiveMask, causalMask, type Module } from '../../nn/index.ts'
+import { additiveMask, type Module } from '../../nn/index.ts'
 import type { AttentionContext } from '../attention-context.ts'
 import type { ModelInputs } from '../inputs.ts'
 import type { RotaryTable } from '../rope.ts'
+import { decoderMask } from './mask.ts'
 
 /** A layer of a decoder. */
 export interface DecoderLayer extends Module {
@@ -38,13 +39,14 @@ export interface PositionOptions {
 export function runLayers(
   layers: Iterable<DecoderLayer>,
   hidden: Tensor,
-  { attention_mask, cache }: ModelInputs,
+  inputs: ModelInputs,
   { rotary, bias }: PositionOptions = {},
 ): Tensor[] {
   const { graph } = hidden
+  const { attention_mask, cache } = inputs
   const sequence = hidden.shape[1]
   const past = cache?.length ?? 0
-  const causal = causalMask(graph, sequence, past, attention_mask)
+  const causal = decoderMask(graph, sequence, inputs)
   const full = bias ? add(causal, bias) : causal
   const masks = new Map<number | undefined, Tensor>([[undefined, full]])
   const states = [hidden]

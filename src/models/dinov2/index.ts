@@ -6,18 +6,19 @@ import type { Dinov2Config } from '../config.ts'
 import { createLinear } from '../init.ts'
 import type { ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
 import type { ModelClasses } from '../registry.ts'
+import { renaming } from '../renaming.ts'
 import { classificationLoss } from '../sequence-classification.ts'
 import { ViTEmbeddings } from '../vit/embeddings.ts'
 import { requirePixels, VisionPreTrainedModel } from '../vit/pretrained.ts'
 import { Dinov2Layer } from './layer.ts'
 
-/** How Transformers 5 names the attention's layers in memory, and the names in checkpoints, which are the names here. */
-const RENAMED: readonly (readonly [RegExp, string])[] = [
-  [/\.attention\.q_proj\b/, '.attention.attention.query'],
-  [/\.attention\.k_proj\b/, '.attention.attention.key'],
-  [/\.attention\.v_proj\b/, '.attention.attention.value'],
-  [/\.attention\.o_proj\b/, '.attention.output.dense'],
-]
+/** Checkpoints keep the first names; these are the modules of Transformers 5, by which adapters are saved. */
+const NAMES = renaming([
+  ['attention.q_proj', 'attention.attention.query'],
+  ['attention.k_proj', 'attention.attention.key'],
+  ['attention.v_proj', 'attention.attention.value'],
+  ['attention.o_proj', 'attention.output.dense'],
+])
 
 /** What DINOv2's models have in common. */
 abstract class Dinov2PreTrainedModel extends VisionPreTrainedModel<Dinov2Config> {
@@ -28,7 +29,11 @@ abstract class Dinov2PreTrainedModel extends VisionPreTrainedModel<Dinov2Config>
   }
 
   override currentName(name: string): string {
-    return RENAMED.reduce((renamed, [pattern, replacement]) => renamed.replace(pattern, replacement), name)
+    return NAMES.toCurrent(name)
+  }
+
+  override checkpointName(name: string): string {
+    return NAMES.toCheckpoint(name)
   }
 }
 

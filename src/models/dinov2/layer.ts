@@ -1,19 +1,10 @@
 /** @file One layer of DINOv2: ViT's, with a factor on each sublayer's result. */
 import { mul, silu, slice, type Tensor } from '../../graph/index.ts'
-import {
-  type Activation,
-  constantInit,
-  getActivation,
-  LayerNorm,
-  type Linear,
-  Module,
-  Parameter,
-  Residual,
-} from '../../nn/index.ts'
+import { constantInit, LayerNorm, type Linear, Module, Parameter, Residual } from '../../nn/index.ts'
 import type { AttentionContext } from '../attention-context.ts'
 import type { Dinov2Config } from '../config.ts'
 import { createLinear } from '../init.ts'
-import { ViTAttention } from '../vit/layer.ts'
+import { ViTAttention, ViTMLP } from '../vit/layer.ts'
 
 /** A factor for each coordinate (arXiv 2103.17239). */
 export class Dinov2LayerScale extends Module {
@@ -26,25 +17,6 @@ export class Dinov2LayerScale extends Module {
 
   forward(x: Tensor): Tensor {
     return mul(x, this.lambda1)
-  }
-}
-
-/** A feed-forward network of two layers. */
-export class Dinov2MLP extends Module {
-  readonly activation: Activation
-  fc1: Linear
-  fc2: Linear
-
-  constructor(config: Dinov2Config) {
-    super()
-    const { hidden_size: width, intermediate_size: inner, initializer_range: range } = config
-    this.activation = getActivation(config.hidden_act)
-    this.fc1 = createLinear(width, inner, range)
-    this.fc2 = createLinear(inner, width, range)
-  }
-
-  forward(hidden: Tensor): Tensor {
-    return this.fc2.forward(this.activation(this.fc1.forward(hidden)))
   }
 }
 
@@ -74,7 +46,7 @@ export class Dinov2Layer extends Module {
   attention: ViTAttention
   layer_scale1: Dinov2LayerScale
   norm2: LayerNorm
-  mlp: Dinov2MLP | Dinov2SwiGLUFFN
+  mlp: ViTMLP | Dinov2SwiGLUFFN
   layer_scale2: Dinov2LayerScale
   attention_residual: Residual
   mlp_residual: Residual
@@ -86,7 +58,7 @@ export class Dinov2Layer extends Module {
     this.attention = new ViTAttention(config)
     this.layer_scale1 = new Dinov2LayerScale(config)
     this.norm2 = new LayerNorm(width, { eps })
-    this.mlp = config.use_swiglu_ffn ? new Dinov2SwiGLUFFN(config) : new Dinov2MLP(config)
+    this.mlp = config.use_swiglu_ffn ? new Dinov2SwiGLUFFN(config) : new ViTMLP(config)
     this.layer_scale2 = new Dinov2LayerScale(config)
     this.attention_residual = new Residual('attention', width)
     this.mlp_residual = new Residual('feedForward', width)

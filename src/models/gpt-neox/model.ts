@@ -12,7 +12,11 @@ import {
 } from '../decoder/index.ts'
 import { embeddingInit } from '../init.ts'
 import { embedTokens, type ModelInputs, type ModelOutput, type ModelTask, positionsOf } from '../inputs.ts'
+import { renaming } from '../renaming.ts'
 import { rotaryTable } from '../rope.ts'
+
+/** Checkpoints keep the output layer's first name. */
+const NAMES = renaming([['lm_head', 'embed_out']])
 
 const IGNORED = [/\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)$/]
 
@@ -118,13 +122,12 @@ export class GPTNeoXForCausalLM extends DecoderForCausalLM<GPTNeoXConfig> {
     return IGNORED
   }
 
-  protected override get headName(): string {
-    return 'embed_out'
+  override currentName(name: string): string {
+    return NAMES.toCurrent(name)
   }
 
-  /** Transformers 5 names the output layer otherwise in memory than in checkpoints. */
-  override currentName(name: string): string {
-    return name.replace(/^lm_head\./, 'embed_out.')
+  override checkpointName(name: string): string {
+    return NAMES.toCheckpoint(name)
   }
 
   protected override createModel(config: GPTNeoXConfig): GPTNeoXModel {

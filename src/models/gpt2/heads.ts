@@ -2,8 +2,9 @@
 import type { Linear, Module } from '../../nn/index.ts'
 import { causalLMOutput } from '../causal-lm.ts'
 import type { Gpt2Config } from '../config.ts'
+import { SEGMENT_SPECS } from '../decoder/index.ts'
 import { createLinear } from '../init.ts'
-import type { ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
+import type { InputSpec, ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
 import { classificationLoss, lastTokenState } from '../sequence-classification.ts'
 import { GPT2Model, GPT2PreTrainedModel } from './model.ts'
 
@@ -25,6 +26,10 @@ export class GPT2LMHeadModel extends GPT2PreTrainedModel {
 
   getInputEmbeddings(): Module {
     return this.transformer.getInputEmbeddings()
+  }
+
+  override inputSpecs(): Record<string, InputSpec> {
+    return { ...super.inputSpecs(), ...SEGMENT_SPECS }
   }
 
   override getOutputEmbeddings(): Module {

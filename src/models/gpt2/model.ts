@@ -1,7 +1,8 @@
 /** @file GPT-2: the decoder without a head. */
 import { add } from '../../graph/index.ts'
-import { causalMask, Dropout, Embedding, LayerNorm, type Module, ModuleList } from '../../nn/index.ts'
+import { Dropout, Embedding, LayerNorm, type Module, ModuleList } from '../../nn/index.ts'
 import type { Gpt2Config } from '../config.ts'
+import { decoderMask } from '../decoder/index.ts'
 import { embeddingInit } from '../init.ts'
 import {
   checkPositions,
@@ -78,7 +79,7 @@ export class GPT2Model extends GPT2PreTrainedModel {
     checkPositions(past, sequence, this.config.n_positions)
     const placed = add(tokens, this.wpe.forward(inputs.position_ids ?? defaultPositions(graph, past, sequence)))
     const embedded = token_type_ids ? add(placed, this.wte.forward(token_type_ids)) : placed
-    const mask = causalMask(graph, sequence, past, inputs.attention_mask)
+    const mask = decoderMask(graph, sequence, inputs)
     const states = [this.drop.forward(embedded)]
     for (const block of this.h) states.push(block.forward(states.at(-1)!, { layer: states.length - 1, mask, cache }))
     const last = this.ln_f.forward(states.at(-1)!)

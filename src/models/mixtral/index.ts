@@ -1,11 +1,13 @@
 /** @file Mixtral (arXiv 2401.04088): Mistral with experts for feed-forward networks. */
 import type { MixtralConfig } from '../config.ts'
-import { expertPart, refuseRouterLoss, SparseMoeBlock } from '../decoder/experts.ts'
+import { expertPart, expertParts, refuseRouterLoss, SparseMoeBlock } from '../decoder/experts.ts'
 import { LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel } from '../llama/index.ts'
 import { type FeedForward, LlamaDecoderLayer } from '../llama/layer.ts'
 import type { TensorPart } from '../pretrained-model.ts'
 import type { ModelClasses } from '../registry.ts'
+import { renaming } from '../renaming.ts'
 
+const NAMES = renaming([['layers.#.mlp', 'layers.#.block_sparse_moe']])
 const PARTS = { gate: 'w1', up: 'w3', down: 'w2' }
 
 /** A layer of Mixtral. */
@@ -46,8 +48,16 @@ export class MixtralModel extends LlamaModel<MixtralConfig> {
     return expertPart(name, PARTS)
   }
 
+  override partsOf(name: string, [experts]: readonly number[]): readonly string[] | undefined {
+    return expertParts(name, experts, PARTS)
+  }
+
   override currentName(name: string): string {
-    return name.replace('.block_sparse_moe.', '.mlp.')
+    return NAMES.toCurrent(name)
+  }
+
+  override checkpointName(name: string): string {
+    return NAMES.toCheckpoint(name)
   }
 }
 

@@ -1,6 +1,6 @@
 /** @file Qwen3-MoE (arXiv 2505.09388): Qwen3 with experts for feed-forward networks. */
 import type { Qwen3MoeConfig } from '../config.ts'
-import { expertPart, refuseRouterLoss, SparseMoeBlock } from '../decoder/experts.ts'
+import { expertPart, expertParts, refuseRouterLoss, SparseMoeBlock } from '../decoder/experts.ts'
 import { LlamaForCausalLM, LlamaForSequenceClassification, LlamaModel } from '../llama/index.ts'
 import { type FeedForward, type LlamaLayerOptions, LlamaMLP } from '../llama/layer.ts'
 import type { TensorPart } from '../pretrained-model.ts'
@@ -52,6 +52,10 @@ export class Qwen3MoeModel extends LlamaModel<Qwen3MoeConfig> {
 
   override partOf(name: string): TensorPart | undefined {
     return expertPart(name, PARTS)
+  }
+
+  override partsOf(name: string, [experts]: readonly number[]): readonly string[] | undefined {
+    return expertParts(name, experts, PARTS)
   }
 }
 

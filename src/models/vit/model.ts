@@ -4,45 +4,33 @@ import { type Activation, getActivation, LayerNorm, type Linear, Module, ModuleL
 import type { ViTConfig } from '../config.ts'
 import { createLinear } from '../init.ts'
 import type { ModelInputs, ModelOutput, ModelTask } from '../inputs.ts'
+import { renaming } from '../renaming.ts'
 import { classificationLoss } from '../sequence-classification.ts'
 import { ViTEmbeddings } from './embeddings.ts'
 import { ViTLayer } from './layer.ts'
 import { requirePixels, VisionPreTrainedModel } from './pretrained.ts'
 
-/** How Transformers 5 names the modules in memory, and the names in checkpoints, which are the names here. */
-const RENAMED: readonly (readonly [RegExp, string])[] = [
-  [/\blayers\.(\d+)\.attention\.q_proj\b/, 'encoder.layer.$1.attention.attention.query'],
-  [/\blayers\.(\d+)\.attention\.k_proj\b/, 'encoder.layer.$1.attention.attention.key'],
-  [/\blayers\.(\d+)\.attention\.v_proj\b/, 'encoder.layer.$1.attention.attention.value'],
-  [/\blayers\.(\d+)\.attention\.o_proj\b/, 'encoder.layer.$1.attention.output.dense'],
-  [/\blayers\.(\d+)\.mlp\.fc1\b/, 'encoder.layer.$1.intermediate.dense'],
-  [/\blayers\.(\d+)\.mlp\.fc2\b/, 'encoder.layer.$1.output.dense'],
-  [/\blayers\.(\d+)\./, 'encoder.layer.$1.'],
-]
+/** Checkpoints keep the first names; these are the modules of Transformers 5, by which adapters are saved. */
+const NAMES = renaming([
+  ['layers.#.attention.q_proj', 'encoder.layer.#.attention.attention.query'],
+  ['layers.#.attention.k_proj', 'encoder.layer.#.attention.attention.key'],
+  ['layers.#.attention.v_proj', 'encoder.layer.#.attention.attention.value'],
+  ['layers.#.attention.o_proj', 'encoder.layer.#.attention.output.dense'],
+  ['layers.#.mlp.fc1', 'encoder.layer.#.intermediate.dense'],
+  ['layers.#.mlp.fc2', 'encoder.layer.#.output.dense'],
+  ['layers.#', 'encoder.layer.#'],
+])
 
 /** What ViT's models have in common. */
 export abstract class ViTPreTrainedModel extends VisionPreTrainedModel<ViTConfig> {
   static override readonly modelType: string = 'vit'
 
   override currentName(name: string): string {
-    return RENAMED.reduce((renamed, [pattern, replacement]) => renamed.replace(pattern, replacement), name)
-  }
-}
-
-/** ViT's layers in a row. */
-export class ViTEncoder extends Module {
-  layer: ModuleList<ViTLayer>
-
-  constructor(config: ViTConfig) {
-    super()
-    this.layer = new ModuleList(Array.from({ length: config.num_hidden_layers }, () => new ViTLayer(config)))
+    return NAMES.toCurrent(name)
   }
 
-  /** @returns the input, then each layer's output */
-  forward(hidden: Tensor): Tensor[] {
-    const states = [hidden]
-    for (const layer of this.layer) states.push(layer.forward(states.at(-1)!, { layer: states.length - 1 }))
-    return states
+  override checkpointName(name: string): string {
+    return NAMES.toCheckpoint(name)
   }
 }
 
@@ -66,14 +54,14 @@ export class ViTPooler extends Module {
 /** The bare encoder, with a pooler unless a head needs none. */
 export class ViTModel extends ViTPreTrainedModel {
   embeddings: ViTEmbeddings
-  encoder: ViTEncoder
+  layers: ModuleList<ViTLayer>
   layernorm: LayerNorm
   pooler: ViTPooler | undefined
 
   constructor(config: ViTConfig, options: { pooler?: boolean } = {}) {
     super(config)
     this.embeddings = new ViTEmbeddings(config)
-    this.encoder = new ViTEncoder(config)
+    this.layers = new ModuleList(Array.from({ length: config.num_hidden_layers }, () => new ViTLayer(config)))
     this.layernorm = new LayerNorm(config.hidden_size, { eps: config.layer_norm_eps })
     this.pooler = options.pooler === false ? undefined : new ViTPooler(config)
   }
@@ -87,7 +75,8 @@ export class ViTModel extends ViTPreTrainedModel {
   }
 
   forward(inputs: ModelInputs): ModelOutput {
-    const states = this.encoder.forward(this.embeddings.forward(requirePixels(inputs)))
+    const states = [this.embeddings.forward(requirePixels(inputs))]
+    for (const layer of this.layers) states.push(layer.forward(states.at(-1)!, { layer: states.length - 1 }))
     const last = this.layernorm.forward(states.at(-1)!)
     return { last_hidden_state: last, pooler_output: this.pooler?.forward(last), hidden_states: states }
   }

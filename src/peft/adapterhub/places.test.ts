@@ -1,5 +1,6 @@
 /** @file AdapterHub's names of places in every architecture. */
 import { describe, expect, it } from 'vitest'
+import { AutoConfig, AutoModelForImageClassification } from '../../models/index.ts'
 import type { ModelFacts } from '../method.ts'
 import { HUB_MODEL_TYPES, hubName, hubPlaces } from './places.ts'
 
@@ -17,12 +18,20 @@ describe('hubName', () => {
     ['qwen2', 'model.layers.3.attention_residual', 'model.layers.3.attention_adapters'],
     ['t5', 'decoder.block.0.layer.2.residual', 'decoder.block.0.layer.2'],
     ['bart', 'model.decoder.layers.0.cross_attention_residual', 'model.decoder.layers.0.cross_attention_adapters'],
-    ['vit', 'vit.encoder.layer.0.attention_residual', 'vit.encoder.layer.0.attention_adapters'],
-    ['vit', 'vit.encoder.layer.0.mlp_residual', 'vit.encoder.layer.0.output.output_adapters'],
     ['a type nobody knows', 'blocks.0.mlp_residual', 'blocks.0.output_adapters'],
   ])('in %s of %s is %s', (type, path, name) => {
     const parameter = 'adapters.a.adapter_up.weight'
     expect(hubName(`base_model.model.${path}.${parameter}`, facts(type))).toBe(`${name}.${parameter}`)
+  })
+
+  it('is what checkpoints call modules that have other names today', () => {
+    const config = AutoConfig.fromJSON({ model_type: 'vit', num_hidden_layers: 1, hidden_size: 12, image_size: 16 })
+    const base = AutoModelForImageClassification.fromConfig(config)
+    const nameOf = (path: string) => hubName(`base_model.model.vit.layers.0.${path}`, { ...facts('vit'), base })
+    expect(nameOf('attention_residual.adapters.a')).toBe('vit.encoder.layer.0.attention_adapters.adapters.a')
+    expect(nameOf('mlp_residual.adapters.a')).toBe('vit.encoder.layer.0.output.output_adapters.adapters.a')
+    expect(nameOf('attention.v_proj.loras.a')).toBe('vit.encoder.layer.0.attention.attention.value.loras.a')
+    expect(nameOf('mlp.fc2.loras.a')).toBe('vit.encoder.layer.0.output.dense.loras.a')
   })
 
   it('puts what the layers share into the base model, wherever a layer holds it', () => {

@@ -1,4 +1,5 @@
 /** @file Where AdapterHub puts things in each architecture: from the paths of this library's tree to AdapterHub's names. */
+import { PreTrainedModel } from '../../models/index.ts'
 import type { Module } from '../../nn/index.ts'
 import type { ModelFacts } from '../method.ts'
 
@@ -65,6 +66,7 @@ const PLACES: Readonly<Record<string, HubPlaces>> = {
     names: [
       [/\.attention_residual\./, '.attention_adapters.'],
       [/\.mlp_residual\./, '.output.output_adapters.'],
+      [/\.attention\.prefix_tuning\./, '.attention.attention.prefix_tuning.'],
     ],
     embeddings: 'embeddings.dropout',
   },
@@ -104,5 +106,7 @@ export function hubName(path: string, model: ModelFacts): string {
   }
   const inModel = path.replace(/^base_model\.(model\.)?/, '')
   const names = hubPlaces(model.modelType)?.names ?? LAYERS
-  return names.reduce((name, [expression, replacement]) => name.replace(expression, replacement), inModel)
+  const inHub = names.reduce((name, [expression, replacement]) => name.replace(expression, replacement), inModel)
+  // The Transformers that AdapterHub runs on names modules as checkpoints do.
+  return model.base instanceof PreTrainedModel ? model.base.checkpointName(inHub) : inHub
 }

@@ -66,7 +66,7 @@ const PLACES: Readonly<Record<string, LoraPlaces>> = {
   mt5: T5,
   roberta: BERT,
   t5: T5,
-  vit: { ...BERT, attention: matrices('attention\\.attention', ['query', 'key', 'value']) },
+  vit: { attention: matrices('attention', PROJECTIONS), intermediate: /\.mlp\.fc1$/, output: /\.mlp\.fc2$/ },
   'xlm-roberta': BERT,
 }
 

@@ -12,7 +12,7 @@ const QUERY_AND_INTERMEDIATE: Readonly<Record<string, readonly string[]>> = {
   distilbert: ['q_lin', 'lin1'],
   opt: ['q_proj', 'fc1'],
   roberta: ['query', 'intermediate.dense'],
-  vit: ['query', 'intermediate.dense'],
+  vit: ['q_proj', 'mlp.fc1'],
   'xlm-roberta': ['query', 'intermediate.dense'],
 }
 

@@ -1,12 +1,15 @@
-/** @file The modules that LoRA adapts by default, by model type, as PEFT chooses them. */
+/** @file The modules that LoRA adapts by default, by model type, as PEFT chooses them; for images and speech as its examples do. */
 
 /** Names of target modules by `model_type`. */
 export const LORA_TARGET_MODULES: Readonly<Record<string, readonly string[] | string>> = {
   bart: ['q_proj', 'v_proj'],
   bert: ['query', 'value'],
   bloom: ['query_key_value'],
+  clip: ['q_proj', 'v_proj'],
+  clip_vision_model: ['q_proj', 'v_proj'],
   'deberta-v2': ['query_proj', 'value_proj'],
   deberta: ['in_proj'],
+  dinov2: ['q_proj', 'v_proj'],
   electra: ['query', 'value'],
   falcon: ['query_key_value'],
   gemma: ['q_proj', 'v_proj'],
@@ -30,5 +33,7 @@ export const LORA_TARGET_MODULES: Readonly<Record<string, readonly string[] | st
   roberta: ['query', 'value'],
   stablelm: ['q_proj', 'v_proj'],
   t5: ['q', 'v'],
+  vit: ['q_proj', 'v_proj'],
+  whisper: ['q_proj', 'v_proj'],
   'xlm-roberta': ['query', 'value'],
 }
