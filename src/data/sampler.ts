@@ -26,8 +26,9 @@ export function batches(order: readonly number[], batchSize: number, options: Ba
 
 /**
  * Batches of examples of similar length, which saves padding, with the randomness kept: the examples are shuffled, cut
- * into megabatches of up to 50 batches, and each megabatch is sorted by falling length, as Transformers' `group_by_length`
- * does. The longest example of all comes first, so that a batch too big for memory fails at once.
+ * into megabatches of up to 50 batches, and each megabatch is sorted by length, as Transformers' `group_by_length` does;
+ * then the batches are shuffled, so that lengths do not fall from step to step. The batch with the longest example comes
+ * first, so that one too big for memory fails at once; one that is not full comes last.
  */
 export function lengthGroupedBatches(
   lengths: readonly number[],
@@ -40,15 +41,14 @@ export function lengthGroupedBatches(
   const perMegabatch = Math.min(Math.floor(lengths.length / (batchSize * 4)), 50) || 1
   const megabatches = batches(epochOrder(lengths.length, seed, epoch), perMegabatch * batchSize)
   for (const megabatch of megabatches) megabatch.sort((a, b) => lengths[b] - lengths[a])
-  let longest = 0
-  megabatches.forEach((megabatch, i) => {
-    if (lengths[megabatch[0]] > lengths[megabatches[longest][0]]) longest = i
-  })
-  if (longest > 0) {
-    const [first, other] = [megabatches[0], megabatches[longest]]
-    ;[first[0], other[0]] = [other[0], first[0]]
-  }
-  return batches(megabatches.flat(), batchSize, options)
+  const all = batches(megabatches.flat(), batchSize)
+  const rest = all.length && all[all.length - 1].length < batchSize ? [all.pop()!] : []
+  epochRandom(seed, epoch).fork('batches').shuffle(all)
+  const longest = all.reduce((best, batch, i) => (lengths[batch[0]] > lengths[all[best][0]] ? i : best), 0)
+  if (longest > 0) [all[0], all[longest]] = [all[longest], all[0]]
+  const [[first], [last]] = [all, rest]
+  if (first && last && lengths[last[0]] > lengths[first[0]]) [first[0], last[0]] = [last[0], first[0]]
+  return options.dropLast ? all : [...all, ...rest]
 }
 
 function epochRandom(seed: number, epoch: number): Random {

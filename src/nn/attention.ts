@@ -6,6 +6,7 @@ import {
   concat,
   type Dim,
   dropout,
+  equal,
   type Graph,
   lessOrEqual,
   logicalAnd,
@@ -168,4 +169,18 @@ export function causalMask(graph: Graph, queries: Dim, past: Dim = 0, attentionM
   const visible = lessOrEqual(unsqueeze(positions, [0]), unsqueeze(slice(positions, 0, past, total), [1]))
   if (!attentionMask) return additiveMask(unsqueeze(visible, [0, 1]))
   return additiveMask(logicalAnd(unsqueeze(visible, [0, 1]), unsqueeze(cast(attentionMask, 'bool'), [1, 2])))
+}
+
+/**
+ * The mask of a decoder that reads several texts in a row: each query sees the keys of its own text up to its own
+ * position. Padding, which has a number of its own, sees padding, so that no row of the scores is empty.
+ *
+ * @param segments int64 `[batch, sequence]`, the number of each token's text
+ * @returns additive, `[batch, 1, sequence, sequence]`
+ */
+export function packedCausalMask(segments: Tensor): Tensor {
+  const positions = range(segments.graph, segments.shape[1])
+  const causal = lessOrEqual(unsqueeze(positions, [0]), unsqueeze(positions, [1]))
+  const same = equal(unsqueeze(segments, [1]), unsqueeze(segments, [2]))
+  return additiveMask(unsqueeze(logicalAnd(same, unsqueeze(causal, [0])), [1]))
 }

@@ -2,6 +2,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { Parameter } from '../nn/index.ts'
 import { PeftModel } from '../peft/index.ts'
+import { defaultEngine, type Engine } from '../runtime/index.ts'
 import { bytesPerElement, readSourceFloat32, type TensorSource } from '../weights/index.ts'
 import { TrainingArguments, type TrainingOption } from './arguments.ts'
 import type { Examples } from './examples.ts'
@@ -39,16 +40,18 @@ export interface FingerprintParts {
   model: TrainableModel
   train: Examples<unknown>
   evaluation: Examples<unknown> | undefined
+  engine?: Engine
 }
 
 /** Values at either end of a weight of the base that are looked at: whole bases are too large to be read for this. */
 const SAMPLE = 64
 
 /** Takes the fingerprint. Data is read whole; of the base's weights a few values each. */
-export async function fingerprintOf({ args, model, train, evaluation }: FingerprintParts): Promise<Fingerprint> {
+export async function fingerprintOf(parts: FingerprintParts): Promise<Fingerprint> {
+  const { args, model, train, evaluation } = parts
   const trainable = [...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad)
   return {
-    arguments: argumentsOf(args),
+    arguments: { ...argumentsOf(args), ...(await chosenProducts(parts)) },
     train_data: hashData(train),
     train_examples: train.items.length,
     eval_data: evaluation ? hashData(evaluation) : null,
@@ -60,6 +63,13 @@ export async function fingerprintOf({ args, model, train, evaluation }: Fingerpr
 function argumentsOf(args: TrainingArguments): Record<string, unknown> {
   const entries = Object.entries(args).filter(([name]) => !FREE.includes(name as TrainingOption))
   return Object.fromEntries(entries.map(([name, value]) => [name, value ?? null]))
+}
+
+/** What measuring chose in place of `auto`, where anything depends on it. */
+async function chosenProducts({ args, model, engine }: FingerprintParts): Promise<Record<string, unknown>> {
+  const { quantizedProducts: wanted, threads } = args
+  if (wanted !== 'auto' || !model.parameters().some(({ quantized }) => quantized?.turned)) return {}
+  return { quantizedProducts: await (engine ?? (await defaultEngine())).resolveProducts(wanted, threads) }
 }
 
 /** What differs between two fingerprints, in words; `minor` is what only rounding depends on. */

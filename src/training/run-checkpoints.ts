@@ -1,5 +1,6 @@
 /** @file The checkpoints of one training: what goes into them, and how it goes on from one. */
 import type { ParameterVector } from '../nn/index.ts'
+import type { Engine } from '../runtime/index.ts'
 import type { Anomalies, GoodState } from './anomalies.ts'
 import type { TrainingArguments } from './arguments.ts'
 import type { BestModel } from './best-model.ts'
@@ -52,6 +53,7 @@ export interface CheckpointedParts {
   args: TrainingArguments
   train: Examples<unknown>
   evaluation: Examples<unknown> | undefined
+  engine?: Engine
   vector: ParameterVector
   optimizer: Optimizer
   best: BestModel

@@ -67,7 +67,7 @@ export async function valueAndGrad<M extends Module>(
       return stepOutputs(graph, vector, loss, others, options)
     },
     // The gradient is that of the dequantised weights, so the loss must be theirs too.
-    { ...stepLowering(options), ...options, module },
+    { ...stepLowering(options), quantizedProducts: 'auto', ...options, module },
   )
   return asFunction(traced, async (batch: Readonly<Record<string, TensorData>>, run?: RunOptions) => {
     const { loss, [GRADIENT]: gradient, ...outputs } = await traced.run(batch, run)
