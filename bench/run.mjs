@@ -7,9 +7,13 @@ import { describeMachine } from './lib/machine.mjs'
 import { CACHE, ROOT } from './lib/paths.mjs'
 import { Peer } from './lib/peer.mjs'
 import {
+  epochTable,
+  epochVerdict,
   generationTable,
   machineLine,
   mixedTable,
+  quantizedLossTable,
+  quantizedTable,
   renderDocument,
   stepTable,
   taskTable,
@@ -23,8 +27,9 @@ const HELP = `npm run bench -- [options]
   --only LIST     of ${Object.keys(SECTIONS).join(',')} (all)
   --shapes LIST   of ${Object.keys(SHAPES).join(',')} (all)
   --steps N       measured steps of a process (5)
-  --repeat N      processes of each kind (3)
-  --rows N        training rows of the tasks (8000 of SST-2, 1000 of WikiSQL); adapters to load (100 of mixed)
+  --repeat N      processes of each kind, seeds of an epoch (3)
+  --rows N        training rows of the tasks (8000 of SST-2, all of an epoch, 1000 of WikiSQL); adapters to load (100
+                  of mixed)
   --no-peer       leave the peer out
   --write         measure nothing; write docs/benchmarks.md from the last results of each measurement
 
@@ -33,6 +38,9 @@ Results are kept in .cache/bench/results.json.`
 
 const RESULTS = join(CACHE, 'results.json')
 const DOCUMENT = join(ROOT, 'docs/benchmarks.md')
+
+/** Measurements of ours alone. */
+const WITHOUT_PEER = ['wikisql', 'quantized', 'quantizedLoss']
 
 /** A wrong option: exit code 2. */
 class UsageError extends Error {}
@@ -59,7 +67,7 @@ function main({ help, write, only, noPeer, ...plan }) {
   if (typeof peer === 'string') console.error(`The peer is not run: ${peer}. Ours is measured alone.`)
   const isMissing = typeof peer === 'string'
   for (const name of only) {
-    const hasPeer = name !== 'wikisql'
+    const hasPeer = !WITHOUT_PEER.includes(name)
     const machine = describeMachine(isMissing || !hasPeer ? {} : peer.versions)
     const measured = SECTIONS[name]({ ...plan, peer: isMissing ? undefined : peer })
     const section = {
@@ -77,6 +85,9 @@ function main({ help, write, only, noPeer, ...plan }) {
 function tables(name, rows) {
   if (name === 'step') return [stepTable(rows), ...verdicts(rows)]
   if (name === 'generate') return [generationTable(rows)]
+  if (name === 'epoch') return [epochTable(rows), ...epochVerdict(rows)]
+  if (name === 'quantized') return [quantizedTable(rows)]
+  if (name === 'quantizedLoss') return [quantizedLossTable(rows)]
   return [name === 'mixed' ? mixedTable(rows) : taskTable(rows)]
 }
 

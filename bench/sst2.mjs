@@ -28,7 +28,7 @@ const base = await AutoModelForSequenceClassification.fromPretrained(folder, { n
 const trainer = new Trainer({
   model: prepare(),
   tokenizer: await AutoTokenizer.fromPretrained(folder),
-  trainDataset: await loadDataset(join(data, 'train.tsv'), { limit: rows }),
+  trainDataset: await loadDataset(join(data, 'train.tsv'), { limit: rows || undefined }),
   evalDataset: await loadDataset(join(data, 'test.tsv')),
   tokenization: { textColumn: 'sentence', labelColumn: 'label', maxLength: 128, overlong: 'truncate' },
   args: {

@@ -14,10 +14,11 @@ import { peakMemory, readOptions, residentMemory } from './lib/measure.mjs'
 import { SHAPES } from './lib/shapes.mjs'
 import { median } from './lib/statistics.mjs'
 
-// As many as the peer's script leaves out.
-const WARM_UP_STEPS = 2
-
-const options = readOptions({ shape: 'bert-base', model: '', mode: 'fast', checkpointing: 0, quantize: '', steps: 5 })
+const options = readOptions({
+  ...{ shape: 'bert-base', model: '', mode: 'fast', checkpointing: 0, quantize: '', products: 'auto', steps: 5 },
+  // As many as the peer's script leaves out.
+  warmup: 2,
+})
 const { batch, seq, task, targetModules } = SHAPES[options.shape]
 const mode = options.mode === 'small' ? 'small' : 'fast'
 
@@ -33,13 +34,14 @@ const started = performance.now()
 const step = await valueAndGrad(model, (peft, inputs) => /** @type {any} */ (peft.forward(inputs).loss), {
   mode,
   gradientCheckpointing: options.checkpointing > 0,
+  quantizedProducts: /** @type {any} */ (options.products),
   inputs: model.inputSpecs(),
 })
 const optimizer = new AdamW(trainableParameters(model), { lr: 1e-4 })
 const times = []
 const losses = []
 let firstStep = 0
-for (let i = 0; i < options.steps + WARM_UP_STEPS; i++) {
+for (let i = 0; i < options.steps + options.warmup; i++) {
   const before = performance.now()
   const { value, grads } = await step(data, { seed: i })
   clipGradNorm(grads, 1)
@@ -47,7 +49,7 @@ for (let i = 0; i < options.steps + WARM_UP_STEPS; i++) {
   const after = performance.now()
   losses.push(value)
   if (i === 0) firstStep = (after - started) / 1000
-  if (i >= WARM_UP_STEPS) times.push((after - before) / 1000)
+  if (i >= options.warmup) times.push((after - before) / 1000)
 }
 console.log(
   JSON.stringify({

@@ -51,5 +51,12 @@ export {
   type QuantizeName,
   type QuantizeOptions,
 } from './quantization/index.ts'
-export { type CompileOptions, defaultEngine, Engine, type TensorData, tensorData } from './runtime/index.ts'
+export {
+  type CompileOptions,
+  defaultEngine,
+  Engine,
+  type QuantizedProducts,
+  type TensorData,
+  tensorData,
+} from './runtime/index.ts'
 export * from './training/index.ts'

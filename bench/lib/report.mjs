@@ -8,16 +8,23 @@ import { compare, median } from './statistics.mjs'
  * @typedef {import('./results.ts').MixedRow} MixedRow
  * @typedef {import('./results.ts').GenerationRow} GenerationRow
  * @typedef {import('./results.ts').TaskRow} TaskRow
+ * @typedef {import('./results.ts').EpochRow} EpochRow
+ * @typedef {import('./results.ts').QuantizedRow} QuantizedRow
+ * @typedef {import('./results.ts').QuantizedLossRow} QuantizedLossRow
  * @typedef {import('./results.ts').TaskRun} TaskRun
  * @typedef {'fast' | 'small'} Mode
  * @typedef {{ ratio: number, lowest: number, highest: number }} Comparison
  */
 
 const PEER = 'PyTorch + PEFT'
+const TRAINER = 'Transformers’ Trainer + PEFT'
 const MODES = /** @type {const} */ (['fast', 'small'])
 
 /** What is aimed at, against the peer: at least `speed` times as fast, at most `memory` of its peak. */
 const TARGETS = { fast: { speed: 1.3, memory: Number.POSITIVE_INFINITY }, small: { speed: 1, memory: 0.5 } }
+
+/** How many times as fast an epoch of real lengths is aimed to be. */
+const EPOCH_SPEED = 3
 
 /** A Markdown table, its columns aligned. @param {string[]} header @param {string[][]} rows */
 export function table(header, rows) {
@@ -163,6 +170,68 @@ export function taskTable(rows) {
   return table([...header, 'trainable', 'share', 'seconds', 'peak MB', 'file MB'], lines)
 }
 
+/** @param {readonly QuantizedRow[]} rows */
+export function quantizedTable(rows) {
+  const header = ['shape', 'base', 's/step', 'peak MB', 'foretold MB', 'foretold / peak', 'first loss']
+  const lines = rows.map(row => [
+    `${row.shape} ${row.batch} x ${row.seq}`,
+    row.quantize,
+    row.seconds.toFixed(2),
+    count(row.peak_rss_mb),
+    count(row.forecast_mb),
+    (row.forecast_mb / row.peak_rss_mb).toFixed(2),
+    row.first_loss.toFixed(3),
+  ])
+  return table(header, lines)
+}
+
+/** Each kind of base against the first, by the means over seeds. @param {readonly QuantizedLossRow[]} rows */
+export function quantizedLossTable(rows) {
+  const mean = (/** @type {QuantizedLossRow} */ { losses }) => losses.reduce((a, b) => a + b, 0) / losses.length
+  const header = ['base', 'loss before', 'loss', 'of its seeds', 'against the first']
+  const lines = rows.map(row => [
+    row.quantize,
+    row.first_loss.toFixed(4),
+    mean(row).toFixed(4),
+    row.losses.map(loss => loss.toFixed(4)).join(', '),
+    row === rows[0] ? '' : `${(100 * (mean(row) / mean(rows[0]) - 1)).toFixed(2)} %`,
+  ])
+  return table(header, lines)
+}
+
+/** @param {readonly EpochRow[]} rows */
+export function epochTable(rows) {
+  const header = ['seed', 'who', 'seconds', 'accuracy', 'peak MB', 'times as fast']
+  const lines = rows.flatMap(({ seed, ours, peer }) =>
+    [ours, ...(peer ? [peer] : [])].map(run => [
+      String(seed),
+      run === ours ? 'peft-ts' : TRAINER,
+      fixed(run.seconds, 0),
+      fixed(run.accuracy, 3),
+      count(run.peak_rss_mb),
+      run === ours && peer?.seconds && ours.seconds ? fixed(peer.seconds / ours.seconds, 2) : '',
+    ]),
+  )
+  return table(header, lines)
+}
+
+/** Whether an epoch reached its targets; nothing where the peer did not run. @param {readonly EpochRow[]} rows */
+export function epochVerdict(rows) {
+  const both = rows.flatMap(({ ours, peer }) => (peer ? [{ ours, peer }] : []))
+  if (both.length === 0) return []
+  const of = (/** @type {'ours' | 'peer'} */ who, /** @type {'seconds' | 'accuracy'} */ key) =>
+    both.map(row => /** @type {number} */ (row[who][key]))
+  const speed = compare(of('peer', 'seconds'), of('ours', 'seconds'))
+  const [own, others] = [of('ours', 'accuracy'), of('peer', 'accuracy')]
+  const apart = Math.abs(mean(own) - mean(others))
+  const spread = Math.max(...others) - Math.min(...others)
+  const say = (/** @type {boolean} */ isReached) => (isReached ? 'reached' : '**not reached**')
+  return [
+    `At least ${EPOCH_SPEED} times as fast: ${say(speed.ratio >= EPOCH_SPEED)}: ${ratio(speed)} times as fast.`,
+    `The mean accuracy within the peer’s spread between seeds: ${say(apart <= spread)}: ${mean(own).toFixed(3)} against ${mean(others).toFixed(3)}, ${apart.toFixed(3)} apart; the peer’s seeds lie within ${spread.toFixed(3)}.`,
+  ]
+}
+
 /** The line that says what a section was measured on. @param {import('./results.ts').Section<unknown>} section */
 export function machineLine({ date, machine, peerMissing, settings }) {
   const { cpu, features, cores, memoryGiB, system, loadBefore, versions } = machine
@@ -178,8 +247,9 @@ export function machineLine({ date, machine, peerMissing, settings }) {
 const METHODS = { base: 'none (as it is)', lora: 'LoRA r 8', full: 'full', head: 'frozen base, head trained' }
 
 /** docs/benchmarks.md. Throws when nothing was measured. @param {Results} results */
-export function renderDocument({ step, generate, mixed, sst2, wikisql }) {
-  if (!step && !generate && !mixed && !sst2 && !wikisql)
+export function renderDocument(results) {
+  const { step, generate, mixed, quantized, quantizedLoss, epoch, sst2, wikisql } = results
+  if (Object.values(results).every(section => section === undefined))
     throw new Error('Nothing was measured yet: run `npm run bench` first')
   const lines = step ? verdicts(step.rows) : []
   return `${[
@@ -211,6 +281,33 @@ export function renderDocument({ step, generate, mixed, sst2, wikisql }) {
           machineLine(mixed),
         ]
       : []),
+    ...(quantized
+      ? [
+          '## Quantised bases',
+          'A LoRA step (r 8 on the query and value projections) on a base in 8 or 4 bits, layers computed twice (`gradientCheckpointing`); the second step is timed. “Foretold” is what `peft info` says beforehand. The peak is that of a process that loads, quantises where the cache has it not yet, and trains.',
+          quantizedTable(quantized.rows),
+          machineLine(quantized),
+        ]
+      : []),
+    ...(quantizedLoss
+      ? [
+          '## The loss on quantised bases',
+          'LoRA (r 8 on the query and value projections) on mini-llama and WikiSQL: the test loss after the same steps, on the base as it is and in fewer bits; the same seed is the same adapter, the same rows in the same order. The last column compares the means over seeds.',
+          quantizedLossTable(quantizedLoss.rows),
+          machineLine(quantizedLoss),
+        ]
+      : []),
+    ...(epoch
+      ? [
+          '## An epoch with real lengths',
+          'One pass over SST-2 on mini-bert: LoRA r 8 on the query and value projections, the same base, batch size and rate, each side with its own defaults. Ours puts sentences of similar length into a batch, the peer’s Trainer draws batches of any lengths; both pad to the longest of a batch. Seconds are those of training, compilation included; the two sides ran in turn.',
+          epochTable(epoch.rows),
+          epochVerdict(epoch.rows)
+            .map(line => `- ${line}`)
+            .join('\n'),
+          machineLine(epoch),
+        ]
+      : []),
     ...(sst2
       ? [
           '## SST-2 on mini-bert',
@@ -239,6 +336,9 @@ function ratio(comparison) {
   const range = lowest === highest ? '' : ` (${lowest.toFixed(2)} to ${highest.toFixed(2)})`
   return `${value.toFixed(2)}${range}`
 }
+
+/** @param {readonly number[]} values */
+const mean = values => values.reduce((a, b) => a + b, 0) / values.length
 
 /** @param {number} n */
 const count = n => Math.round(n).toLocaleString('en-US')

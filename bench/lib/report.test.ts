@@ -1,7 +1,19 @@
 /** @file Tests of the benchmark's report. */
 import { describe, expect, it } from 'vitest'
-import { against, mixedTable, renderDocument, stepTable, table, taskTable, verdicts } from './report.mjs'
-import type { MixedRow, StepRow, StepRun } from './results.ts'
+import {
+  against,
+  epochTable,
+  epochVerdict,
+  mixedTable,
+  quantizedLossTable,
+  quantizedTable,
+  renderDocument,
+  stepTable,
+  table,
+  taskTable,
+  verdicts,
+} from './report.mjs'
+import type { EpochRow, MixedRow, StepRow, StepRun } from './results.ts'
 import { compare, median } from './statistics.mjs'
 
 const run = (seconds: number, peak_rss_mb: number): StepRun => ({
@@ -53,6 +65,37 @@ describe('the report', () => {
     const [, , peer, fast] = stepTable([row]).split('\n')
     expect(fast).toContain('1.50 (1.40 to 1.60)')
     expect(peer).not.toContain('(')
+  })
+
+  it('compares epochs by the median of their seeds, and accuracies by the spread of the peer’s', () => {
+    const epoch = (seed: number, seconds: [number, number], accuracy: [number, number]): EpochRow => {
+      const [ours, peer] = [0, 1].map(i => ({
+        ...{ method: 'lora', peak_rss_mb: 400, trainable: 33282 },
+        ...{ seconds: seconds[i], accuracy: accuracy[i] },
+      }))
+      return { seed, ours, peer }
+    }
+    const rows = [epoch(0, [10, 40], [0.75, 0.74]), epoch(1, [10, 25], [0.76, 0.77]), epoch(2, [12, 42], [0.75, 0.75])]
+    expect(epochVerdict(rows)).toEqual([
+      expect.stringContaining(': reached: 4.00 (2.50 to 4.00) times as fast'),
+      expect.stringContaining(': reached: 0.753 against 0.753, 0.000 apart; the peer’s seeds lie within 0.030'),
+    ])
+    const bad = rows.map(row => ({ ...row, ours: { ...row.ours, seconds: 20, accuracy: 0.7 } }))
+    for (const line of epochVerdict(bad)) expect(line).toContain('**not reached**')
+    expect(epochVerdict(rows.map(({ seed, ours }) => ({ seed, ours })))).toEqual([])
+    expect(epochTable(rows).split('\n')[2]).toMatch(/\| 0 +\| peft-ts +\| 10 +\| 0.750 +\| 400 +\| 4.00/)
+  })
+
+  it('compares quantised bases with what was foretold, and with the first by the means over seeds', () => {
+    const row = { shape: 'qwen2.5-3b', batch: 1, seq: 512, quantize: 'int4', seconds: 90, first_loss: 12.3 }
+    const [, , line] = quantizedTable([{ ...row, peak_rss_mb: 3000, forecast_mb: 3150 }]).split('\n')
+    expect(line).toMatch(/\| int4 +\| 90.00 +\| 3,000 +\| 3,150 +\| 1.05/)
+    const [, , first, second] = quantizedLossTable([
+      { quantize: 'f32', first_loss: 5, losses: [3, 3.2] },
+      { quantize: 'nf4', first_loss: 5.1, losses: [3.1, 3.224] },
+    ]).split('\n')
+    expect(first).toMatch(/\| f32 +\| 5.0000 +\| 3.1000 +\| 3.0000, 3.2000 +\| +\|/)
+    expect(second).toContain('| 2.00 % ')
   })
 
   it('leaves cells empty that a run has no figure for', () => {

@@ -81,6 +81,11 @@ export interface TaskRow {
   peer?: TaskRun
 }
 
+/** One pass over the data with one seed. */
+export interface EpochRow extends TaskRow {
+  seed: number
+}
+
 /** Batches whose rows use different adapters, and what loading and switching cost, on one side. */
 export interface MixedRow {
   who: 'peer' | 'ours'
@@ -99,11 +104,35 @@ export interface MixedRow {
   peak_rss_mb?: number
 }
 
+/** A step on a quantised base, with layers computed twice. */
+export interface QuantizedRow {
+  shape: string
+  batch: number
+  seq: number
+  quantize: string
+  seconds: number
+  peak_rss_mb: number
+  /** What `peft info` foretold. */
+  forecast_mb: number
+  first_loss: number
+}
+
+/** The test loss after the same training on one kind of base, by seeds. */
+export interface QuantizedLossRow {
+  quantize: string
+  /** Before training. */
+  first_loss: number
+  losses: number[]
+}
+
 /** The file. A section that was not measured yet is absent. */
 export interface Results {
   step?: Section<StepRow>
   generate?: Section<GenerationRow>
   mixed?: Section<MixedRow>
+  quantized?: Section<QuantizedRow>
+  quantizedLoss?: Section<QuantizedLossRow>
+  epoch?: Section<EpochRow>
   sst2?: Section<TaskRow>
   wikisql?: Section<TaskRow>
 }

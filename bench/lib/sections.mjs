@@ -15,9 +15,10 @@ import { SHAPES } from './shapes.mjs'
  * @typedef {{ settings: Record<string, number>, rows: any[] }} Measured
  */
 
-/** The settings of the tasks; those of SST-2 are the peer's. */
+/** The settings of the tasks; those of SST-2 are the peer's. An epoch is of all rows unless told otherwise. */
 const TASKS = {
   sst2: { rows: 8000, epochs: 2, batch: 32, seed: 0, rates: { lora: 2e-3, full: 3e-4, head: 5e-3 } },
+  epoch: { epochs: 1, batch: 32, rate: 2e-3 },
   wikisql: { rows: 1000, epochs: 3, batch: 8, seed: 0, rates: { base: undefined, lora: 2e-3, full: 5e-4 } },
 }
 
@@ -30,15 +31,27 @@ const GENERATIONS = [
   { mode: 'fast', quantize: 'int8' },
 ]
 
-/** @type {Record<'step' | 'generate' | 'mixed' | 'sst2' | 'wikisql', (plan: Plan) => Measured>} */
+/** Bases that are quantised, in the order in which they are measured. */
+const QUANTIZED = [
+  { shape: 'smollm2-135m', quantize: 'int8' },
+  { shape: 'qwen2.5-0.5b', quantize: 'nf4' },
+  { shape: 'qwen2.5-3b', quantize: 'int4' },
+  { shape: 'qwen2.5-3b', quantize: 'nf4' },
+]
+/** What 200 steps on quantised bases are compared by. */
+const QUANTIZED_LOSS = { steps: 200, batch: 4, rate: 2e-3, seeds: 3 }
+
+/** @type {Record<'step' | 'generate' | 'mixed' | 'quantized' | 'quantizedLoss' | 'epoch' | 'sst2' | 'wikisql', (plan: Plan) => Measured>} */
 export const SECTIONS = {
   ...{ step: measureStep, generate: measureGenerate, mixed: measureMixed },
-  ...{ sst2: measureSst2, wikisql: measureWikisql },
+  ...{ quantized: measureQuantized, quantizedLoss: measureQuantizedLoss },
+  ...{ epoch: measureEpoch, sst2: measureSst2, wikisql: measureWikisql },
 }
 
 /** Steps on the same shapes and weights, peer and ours in turn. @param {Plan} plan @returns {Measured} */
 function measureStep({ peer, shapes, steps, repeat }) {
-  const rows = shapes.map(shape => {
+  const measured = shapes.filter(shape => !SHAPES[shape].isLarge)
+  const rows = measured.map(shape => {
     const model = weightsOf(shape, peer)
     const { batch, seq } = SHAPES[shape]
     /** @type {import('./results.ts').StepRow} */
@@ -106,6 +119,39 @@ function mixedRun(title, who, output) {
   return { who, ...output }
 }
 
+/** Steps on quantised bases, layers computed twice, beside what `peft info` foretells. @param {Plan} plan @returns {Measured} */
+function measureQuantized({ peer, shapes }) {
+  const rows = QUANTIZED.filter(({ shape }) => shapes.includes(shape)).map(({ shape, quantize }) => {
+    const { batch, seq } = SHAPES[shape]
+    const model = weightsOf(shape, peer)
+    const { memory_bytes } = runJson(process.execPath, [
+      ...[join(ROOT, 'dist/cli/main.js'), 'info', model, '--json', '--gradient-checkpointing'],
+      ...flags({ quantize, 'batch-size': batch, sequence: seq, set: 'r=8' }),
+    ])
+    const forecast_mb = memory_bytes.total / 2 ** 20
+    const options = { shape, model, quantize, checkpointing: 1, steps: 1, warmup: 1 }
+    const { seconds, peak_rss_mb, loss } = ours('step.mjs', options)
+    const title = `quantized ${shape} ${quantize}`
+    console.error(`${title}: ${seconds.toFixed(1)} s a step, ${peak_rss_mb} MB, foretold ${forecast_mb.toFixed(0)} MB`)
+    return { shape, batch, seq, quantize, seconds, peak_rss_mb, forecast_mb, first_loss: loss[0] }
+  })
+  return { settings: { steps: 1 }, rows }
+}
+
+/** The loss after some training on quantised bases, by seeds. @returns {Measured} */
+function measureQuantizedLoss() {
+  const { seeds, ...settings } = QUANTIZED_LOSS
+  const rows = ['', 'int8', 'int4', 'nf4'].map(quantize => {
+    const runs = Array.from({ length: seeds }, (_, seed) =>
+      ours('quantized-loss.mjs', { quantize: quantize || undefined, seed, ...settings }),
+    )
+    const losses = runs.map(({ loss }) => loss)
+    console.error(`quantized loss ${quantize || 'f32'}: ${losses.map(loss => loss.toFixed(4)).join(', ')}`)
+    return { quantize: quantize || 'f32', first_loss: runs[0].first_loss, losses }
+  })
+  return { settings: QUANTIZED_LOSS, rows }
+}
+
 /** The folder with the base model that both sides measure; it is made once, by the peer where there is one. */
 function weightsOf(/** @type {string} */ shape, /** @type {Plan['peer']} */ peer) {
   const folder = join(CACHE, shape)
@@ -113,7 +159,7 @@ function weightsOf(/** @type {string} */ shape, /** @type {Plan['peer']} */ peer
   console.error(`writing a model of the shape ${shape} to ${folder}`)
   const fresh = `${folder}.tmp`
   rmSync(fresh, { recursive: true, force: true })
-  if (peer) peer.run('hf_step.py', { shape, batch: 1, seq: 8, steps: 1, save: fresh })
+  if (peer && !SHAPES[shape].isLarge) peer.run('hf_step.py', { shape, batch: 1, seq: 8, steps: 1, save: fresh })
   else ours('weights.mjs', { shape, output: fresh })
   renameSync(fresh, folder)
   return folder
@@ -132,6 +178,26 @@ function measureSst2({ peer, rows: limit }) {
     }
   })
   return { settings: { ...settings, ...rateSettings(rates) }, rows }
+}
+
+/**
+ * One pass over SST-2 with its real lengths, LoRA, ours with our defaults and the peer's Trainer with its own, in turn:
+ * one process of each with every seed.
+ *
+ * @param {Plan} plan
+ * @returns {Measured}
+ */
+function measureEpoch({ peer, rows: limit = 0, repeat }) {
+  const folders = { model: shared('models/mini-bert'), data: shared('data/sst2') }
+  const rows = Array.from({ length: repeat }, (_, seed) => {
+    const options = { method: 'lora', ...TASKS.epoch, rows: limit, seed }
+    return {
+      seed,
+      ours: taskRun(`epoch seed ${seed} ours`, ours('sst2.mjs', options)),
+      peer: peer && taskRun(`epoch seed ${seed} peer`, peer.run('hf_sst2.py', { ...folders, ...options })),
+    }
+  })
+  return { settings: { ...TASKS.epoch, ...(limit && { rows: limit }), seeds: repeat }, rows }
 }
 
 /** @param {Plan} plan @returns {Measured} */

@@ -7,6 +7,8 @@
  * @property {'SEQ_CLS' | 'CAUSAL_LM'} task
  * @property {string[]} targetModules
  * @property {Record<string, unknown>} config config.json, for a run without the peer; what it lacks has Transformers' default
+ * @property {'BF16'} [dtype] how its weights are stored; float32 by default
+ * @property {boolean} [isLarge] whether only a quantised base of it is measured
  */
 
 /** @type {Record<string, Shape>} */
@@ -50,6 +52,27 @@ export const SHAPES = {
       intermediate_size: 4864,
       num_hidden_layers: 24,
       num_attention_heads: 14,
+      num_key_value_heads: 2,
+      max_position_embeddings: 32768,
+      tie_word_embeddings: true,
+      rms_norm_eps: 1e-6,
+    },
+  },
+  'qwen2.5-3b': {
+    batch: 1,
+    seq: 512,
+    task: 'CAUSAL_LM',
+    targetModules: ['q_proj', 'v_proj'],
+    dtype: 'BF16',
+    isLarge: true,
+    config: {
+      model_type: 'qwen2',
+      architectures: ['Qwen2ForCausalLM'],
+      vocab_size: 151936,
+      hidden_size: 2048,
+      intermediate_size: 11008,
+      num_hidden_layers: 36,
+      num_attention_heads: 16,
       num_key_value_heads: 2,
       max_position_embeddings: 32768,
       tie_word_embeddings: true,

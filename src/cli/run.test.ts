@@ -112,7 +112,9 @@ describe('what succeeds ends with exit code 0', () => {
     expect(memory(packed).weights).toBeLessThan(memory(small).weights / 2)
     expect(memory(packed).total).toBeLessThan(6e9)
     expect(memory(large).weights).toBe(memory(small).weights)
-    expect(memory(small).weights).toBe(4 * 3_085_938_688)
+    // Every parameter once, and a few buffers.
+    expect(memory(small).weights - 4 * 3_085_938_688).toBeLessThan(1e3)
+    expect(memory(small).weights).toBeGreaterThanOrEqual(4 * 3_085_938_688)
     expect(memory(fast).packed).toBeGreaterThan(1.9 * memory(small).weights)
     const { total, process, weights, packed: copies, activations, masks, training_state } = memory(fast)
     expect(total).toBe(process + weights + copies + activations + masks + training_state)

@@ -125,6 +125,8 @@ const CHECKS: Record<keyof GenerateOptions, Check> = {
   mode: anything,
   threads: anything,
   dequantize: anything,
+  mapOnce: anything,
+  quantizedProducts: anything,
   keepPacked: anything,
   cacheBucket: whole(1),
 }

@@ -49,8 +49,8 @@ let nextEngineId = 0
  * @param base the model without adapters; what is compiled lives as long as it does, or until it is released
  */
 export async function acquireProgram(base: object, trace: TracedProgram, options: ProgramOptions): Promise<Program> {
-  const { mode, threads, keepPacked, dequantize } = options
-  const compile = { mode, threads, keepPacked, dequantize }
+  const { mode, threads, keepPacked, dequantize, quantizedProducts } = options
+  const compile = { mode, threads, keepPacked, dequantize, quantizedProducts }
   const engine = options.engine ?? (await defaultEngine())
   let shelf = shelves.get(base)
   if (!shelf) {
@@ -60,7 +60,7 @@ export async function acquireProgram(base: object, trace: TracedProgram, options
   }
   let engineId = engineIds.get(engine)
   if (engineId === undefined) engineIds.set(engine, (engineId = nextEngineId++))
-  const key = [engineId, mode, threads, keepPacked, dequantize, trace.signature].join()
+  const key = [engineId, mode, threads, keepPacked, dequantize, quantizedProducts, trace.signature].join()
   const entry: Entry = shelf.get(key) ?? { executable: compileTrace(trace, engine, compile), users: 0 }
   shelf.delete(key)
   shelf.set(key, entry)

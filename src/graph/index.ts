@@ -2,6 +2,7 @@
 export * from './dim.ts'
 export * from './dtype.ts'
 export * from './graph.ts'
+export type { IntegerProducts } from './lowering/integer-products.ts'
 export { executionOrder, type MemoryPlan, planMemory } from './lowering/memory.ts'
 export { type LoweredModel, type LoweringOptions, lowerToOnnx, type RandomInput } from './lowering/model.ts'
 export * from './operators/convolution.ts'

@@ -19,6 +19,9 @@ export const CODEBOOKS: Readonly<Record<'nf4' | 'fp4', Float32Array>> = {
   fp4: Float32Array.from([...FP4, ...FP4.map(value => -value)]),
 }
 
+/** Into how many equal parts [-1, 1] is cut; narrower than what lies between two bounds of a 4-bit table. */
+const CELLS = 1024
+
 /** Finds the nearest of a table's values. */
 export class NearestEntry {
   readonly #positions: Uint8Array
@@ -35,6 +38,10 @@ export class NearestEntry {
 
   /** The position in the table of the value nearest to `value`; of two equally near, the lower. */
   of(value: number): number {
+    return this.#positions[this.#rank(value)]
+  }
+
+  #rank(value: number): number {
     const bounds = this.#bounds
     let low = 0
     let high = bounds.length
@@ -43,8 +50,33 @@ export class NearestEntry {
       if (value > bounds[middle]) low = middle + 1
       else high = middle
     }
-    return this.#positions[low]
+    return low
   }
+
+  /** The same by one look-up and one comparison. Throws where two bounds lie in one cell. */
+  cells(): NearestCells {
+    const length = CELLS + 2
+    const [bounds, below, above] = [new Float32Array(length), new Uint8Array(length), new Uint8Array(length)]
+    for (let cell = 0; cell < length; cell++) {
+      const [start, end] = [cell, cell + 1].map(at => this.#rank((2 * at) / CELLS - 1))
+      if (end > start + 1) throw new Error(`The table has two bounds within 1/${CELLS / 2}`)
+      bounds[cell] = end > start ? this.#bounds[start] : Number.POSITIVE_INFINITY
+      below[cell] = this.#positions[start]
+      above[cell] = this.#positions[end]
+    }
+    return { scale: CELLS / 2, bounds, below, above }
+  }
+}
+
+/**
+ * The nearest entries of the values in [-1, 1], by cells of equal width: in `cell = (value + 1) * scale`, rounded towards
+ * zero, those up to `bounds[cell]` take the position `below[cell]`, and the others `above[cell]`.
+ */
+export interface NearestCells {
+  readonly scale: number
+  readonly bounds: Float32Array
+  readonly below: Uint8Array
+  readonly above: Uint8Array
 }
 
 /**

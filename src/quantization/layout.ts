@@ -21,6 +21,11 @@ export interface QuantizedLayout {
   readonly symmetric: boolean
   /** Whether the parameter is the transpose of what is packed, as GPT-2's `[in, out]` weights are. */
   readonly transposed: boolean
+  /**
+   * Whether int8 values have one scale a row and are held a second time with inputs as rows, as products in 8-bit
+   * arithmetic read them.
+   */
+  readonly turned?: boolean
 }
 
 /** The sizes of what a quantised matrix is stored as. */
@@ -32,6 +37,8 @@ export interface QuantizedSizes {
   readonly packedBytes: number
   /** Bytes of the zero points; 0 where there are none. */
   readonly zeroPointBytes: number
+  /** Bytes of the values held a second time, and of their scales; 0 where they are not. */
+  readonly turnedBytes: number
   /** Everything together, with a float32 scale a block, filled up to a multiple of 64 so that neighbours are aligned. */
   readonly totalBytes: number
 }
@@ -42,21 +49,24 @@ export function hasCodebook(scheme: QuantizationScheme): scheme is 'nf4' | 'fp4'
 }
 
 /** The sizes of a layout. Zero points of `int4` are always stored: the kernels that dequantise need them. */
-export function sizesOf({ scheme, rows, columns, blockSize, symmetric }: QuantizedLayout): QuantizedSizes {
+export function sizesOf({ scheme, rows, columns, blockSize, symmetric, turned }: QuantizedLayout): QuantizedSizes {
   const bits = scheme === 'int8' ? 8 : 4
   const count = rows * columns
   const blocks = count / blockSize
   const packedBytes = (count * bits) / 8
   const zeroPointBytes = scheme === 'int4' ? blocks / 2 : scheme === 'int8' && !symmetric ? blocks : 0
-  const totalBytes = Math.ceil((packedBytes + 4 * blocks + zeroPointBytes) / 64) * 64
-  return { bits, blocks, packedBytes, zeroPointBytes, totalBytes }
+  const turnedBytes = turned ? count + 4 * rows : 0
+  const totalBytes = Math.ceil((packedBytes + 4 * blocks + zeroPointBytes + turnedBytes) / 64) * 64
+  return { bits, blocks, packedBytes, zeroPointBytes, turnedBytes, totalBytes }
 }
 
 /**
  * Why a matrix cannot be packed in this way, or undefined where it can. Whole numbers need rows of whole blocks (int4:
  * of an even number of them, so that zero points fill bytes), tables only whole blocks in all.
  */
-export function explainMisfit({ scheme, rows, columns, blockSize }: QuantizedLayout): string | undefined {
+export function explainMisfit(layout: QuantizedLayout): string | undefined {
+  const { scheme, rows, columns, blockSize, symmetric, turned } = layout
+  if (turned && (scheme !== 'int8' || !symmetric)) return 'only symmetric int8 can be held a second time, turned round'
   if (!Number.isInteger(Math.log2(blockSize)) || blockSize < 16 || blockSize > 4096) {
     return `the block size is ${blockSize}, expected a power of two from 16 to 4096`
   }

@@ -1,5 +1,5 @@
 /** @file Quantising: float32 values into packed ones, block by block. */
-import { CODEBOOKS, dynamicMap, NearestEntry } from './codebook.ts'
+import { CODEBOOKS, dynamicMap, type NearestCells, NearestEntry } from './codebook.ts'
 import { hasCodebook, type QuantizedLayout, sizesOf } from './layout.ts'
 
 /** The parts of a quantised matrix, or of some of its whole blocks. */
@@ -16,7 +16,7 @@ export interface PackOptions {
   perRow?: boolean
 }
 
-const nearest = { nf4: new NearestEntry(CODEBOOKS.nf4), fp4: new NearestEntry(CODEBOOKS.fp4) }
+const nearest = { nf4: new NearestEntry(CODEBOOKS.nf4).cells(), fp4: new NearestEntry(CODEBOOKS.fp4).cells() }
 
 /** Empty parts for so many values of a layout. */
 export function emptyParts(layout: QuantizedLayout, count = layout.rows * layout.columns): PackedParts {
@@ -35,6 +35,8 @@ export function emptyParts(layout: QuantizedLayout, count = layout.rows * layout
  * - int4: symmetric, the value of largest magnitude becomes -8, so that the error is at most half a scale, and at most one
  *   at the other end; otherwise the block's range, widened to hold zero, is cut into 15 steps.
  * - nf4, fp4: the nearest entry of the table, after division by the block's largest magnitude.
+ *
+ * A block with NaN or infinity gets a scale that is not finite.
  */
 export function packValues(values: Float32Array, layout: QuantizedLayout, options: PackOptions = {}): PackedParts {
   const parts = emptyParts(layout, values.length)
@@ -46,12 +48,13 @@ export function packValues(values: Float32Array, layout: QuantizedLayout, option
 }
 
 function largestMagnitude(values: Float32Array, start: number, end: number): number {
-  let largest = 0
-  for (let i = start; i < end; i++) {
-    const magnitude = Math.abs(values[i])
-    if (magnitude > largest) largest = magnitude
+  let [a, b] = [0, 0]
+  for (let i = start; i < end - 1; i += 2) {
+    a = Math.max(a, Math.abs(values[i]))
+    b = Math.max(b, Math.abs(values[i + 1]))
   }
-  return largest
+  if ((end - start) & 1) a = Math.max(a, Math.abs(values[end - 1]))
+  return Math.max(a, b)
 }
 
 function packInt8(values: Float32Array, { blockSize }: QuantizedLayout, group: number, parts: PackedParts): void {
@@ -61,7 +64,7 @@ function packInt8(values: Float32Array, { blockSize }: QuantizedLayout, group: n
     const scale = Math.fround(largestMagnitude(values, start, end) / 127)
     const inverse = scale > 0 ? 1 / scale : 0
     scales.fill(scale, start / blockSize, end / blockSize)
-    for (let i = start; i < end; i++) packed[i] = values[i] * inverse + 128.5
+    for (let i = start; i < end; i++) packed[i] = (values[i] * inverse + 128.5) | 0
   }
 }
 
@@ -69,9 +72,14 @@ function packInt4(values: Float32Array, { blockSize }: QuantizedLayout, parts: P
   const { packed, scales, zeroPoints } = parts
   zeroPoints.fill(0x88)
   for (let block = 0, start = 0; start < values.length; block++, start += blockSize) {
-    let extreme = 0
-    for (let i = start; i < start + blockSize; i++) if (Math.abs(values[i]) > Math.abs(extreme)) extreme = values[i]
-    const scale = Math.fround(extreme / -8)
+    let least = 0
+    let most = 0
+    for (let i = start; i < start + blockSize; i++) {
+      const value = values[i]
+      least = Math.min(least, value)
+      most = Math.max(most, value)
+    }
+    const scale = Math.fround((most > -least ? most : least) / -8)
     const inverse = scale !== 0 ? 1 / scale : 0
     scales[block] = scale
     for (let i = start; i < start + blockSize; i += 2) {
@@ -88,8 +96,9 @@ function packInt4Asymmetric(values: Float32Array, { blockSize }: QuantizedLayout
     let least = 0
     let most = 0
     for (let i = start; i < start + blockSize; i++) {
-      if (values[i] < least) least = values[i]
-      if (values[i] > most) most = values[i]
+      const value = values[i]
+      least = Math.min(least, value)
+      most = Math.max(most, value)
     }
     const scale = Math.fround((most - least) / 15)
     const inverse = scale > 0 ? 1 / scale : 0
@@ -98,8 +107,8 @@ function packInt4Asymmetric(values: Float32Array, { blockSize }: QuantizedLayout
     zeroPoints[block >> 1] |= zero << (4 * (block & 1))
     const offset = zero + 0.5
     for (let i = start; i < start + blockSize; i += 2) {
-      const low = Math.max(0, Math.min(15, Math.floor(values[i] * inverse + offset)))
-      const high = Math.max(0, Math.min(15, Math.floor(values[i + 1] * inverse + offset)))
+      const low = Math.max(0, Math.min(15, (values[i] * inverse + offset) | 0))
+      const high = Math.max(0, Math.min(15, (values[i + 1] * inverse + offset) | 0))
       packed[i >> 1] = low | (high << 4)
     }
   }
@@ -109,7 +118,7 @@ function packInt4Asymmetric(values: Float32Array, { blockSize }: QuantizedLayout
 function packCodes(
   values: Float32Array,
   { blockSize }: QuantizedLayout,
-  table: NearestEntry,
+  { scale, bounds, below, above }: NearestCells,
   { packed, scales }: PackedParts,
 ): void {
   for (let block = 0, start = 0; start < values.length; block++, start += blockSize) {
@@ -117,8 +126,13 @@ function packCodes(
     const inverse = largest > 0 ? Math.fround(1 / largest) : 0
     scales[block] = largest
     for (let i = start; i < start + blockSize; i += 2) {
-      const [first, second] = [Math.fround(values[i] * inverse), Math.fround(values[i + 1] * inverse)]
-      packed[i >> 1] = (table.of(first) << 4) | table.of(second)
+      const first = Math.fround(values[i] * inverse)
+      const second = Math.fround(values[i + 1] * inverse)
+      const a = ((first + 1) * scale) | 0
+      const b = ((second + 1) * scale) | 0
+      const high = first > bounds[a] ? above[a] : below[a]
+      const low = second > bounds[b] ? above[b] : below[b]
+      packed[i >> 1] = (high << 4) | low
     }
   }
 }

@@ -3,7 +3,7 @@ import { asBytes, bytesPerElement, type TensorReader, toFloat32 } from '../weigh
 import type { QuantizedEntry } from './file.ts'
 import type { QuantizedLayout } from './layout.ts'
 import { doubleQuantized, type PackOptions, packValues } from './pack.ts'
-import { transpose } from './tensor.ts'
+import { rowScalesOf, transpose, turnRows } from './tensor.ts'
 
 /** How a tensor is quantised. */
 export interface Packing extends PackOptions {
@@ -12,7 +12,8 @@ export interface Packing extends PackOptions {
   readonly doubleQuant?: boolean
 }
 
-const PIECE = 2 ** 20
+/** Values of a piece: what is made of it stays in the processor's cache. */
+const PIECE = 2 ** 18
 
 /**
  * A tensor of a checkpoint, quantised when it is written.
@@ -30,15 +31,17 @@ async function* quantizedPieces(
 ): AsyncGenerator<ArrayBufferView> {
   const scales: Float32Array[] = []
   const zeroPoints: Uint8Array[] = []
+  const turned = layout.turned ? new Uint8Array(layout.rows * layout.columns) : undefined
   let written = 0
   for await (const values of pieces(checkpoint, name, layout, perRow ? layout.columns : 2 * layout.blockSize)) {
     const parts = packValues(values, layout, { perRow })
-    if (!parts.scales.every(Number.isFinite) || values.some(Number.isNaN)) {
+    if (!parts.scales.every(Number.isFinite)) {
       const { path } = checkpoint.info(name)
       throw new Error(`${path}: tensor "${name}" holds NaN or infinity, which cannot be quantised; take another copy`)
     }
     scales.push(parts.scales)
     zeroPoints.push(parts.zeroPoints)
+    if (turned) turnRows(parts.packed, written / layout.columns, layout, turned)
     written += parts.packed.byteLength
     yield parts.packed
   }
@@ -54,6 +57,11 @@ async function* quantizedPieces(
   for (const part of zeroPoints) {
     yield part
     written += part.byteLength
+  }
+  if (turned) {
+    yield turned
+    yield rowScalesOf(final, layout)
+    written += turned.byteLength + 4 * layout.rows
   }
   yield new Uint8Array(-written & 63)
 }
@@ -74,8 +82,17 @@ async function* pieces(
   }
   const size = bytesPerElement(dtype)
   const end = rows * columns * size
+  const read = (begin: number) =>
+    checkpoint.read(name, { begin, end: Math.min(end, begin + length * size) }).then(asBytes)
+  let next = read(0)
   for (let begin = 0; begin < end; begin += length * size) {
-    const bytes = await checkpoint.read(name, { begin, end: Math.min(end, begin + length * size) })
-    yield toFloat32(dtype, asBytes(bytes))
+    const bytes = await next
+    // The next piece is read while this one is packed.
+    if (begin + length * size < end) {
+      next = read(begin + length * size)
+      // Where packing fails nobody waits for it.
+      next.catch(() => undefined)
+    }
+    yield toFloat32(dtype, bytes)
   }
 }

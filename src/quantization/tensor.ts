@@ -23,6 +23,8 @@ export class QuantizedTensor {
   readonly scales: QuantizedPart
   /** uint8 `[bytes]`; undefined where zero stands in the middle of int8. */
   readonly zeroPoints: QuantizedPart | undefined
+  /** The values a second time, uint8 `[columns, rows]`, and float32 `[rows]`; undefined where the layout has none. */
+  readonly turned: { readonly packed: QuantizedPart; readonly scales: QuantizedPart } | undefined
 
   /**
    * @param source all parts one behind the other, as {@link joinParts} has them
@@ -49,11 +51,21 @@ export class QuantizedTensor {
     this.zeroPoints = zeroPointBytes
       ? part(`${name}.zero_points`, 'uint8', [zeroPointBytes], source, packedBytes + 4 * blocks)
       : undefined
+    const second = packedBytes + 4 * blocks + zeroPointBytes
+    this.turned = layout.turned
+      ? {
+          packed: part(`${name}.turned`, 'uint8', [columns, rows], source, second),
+          scales: part(`${name}.row_scales`, 'float32', [rows], source, second + rows * columns),
+        }
+      : undefined
   }
 
   /** A quantised tensor in memory. */
   static from(name: string, layout: QuantizedLayout, parts: PackedParts): QuantizedTensor {
-    const bytes = joinParts(parts)
+    const all = layout.turned
+      ? { ...parts, turned: turnRound(parts.packed, layout), rowScales: rowScalesOf(parts.scales, layout) }
+      : parts
+    const bytes = joinParts(all)
     return new QuantizedTensor(name, layout, { kind: 'memory', dtype: 'U8', shape: [bytes.byteLength], bytes })
   }
 
@@ -67,14 +79,16 @@ export class QuantizedTensor {
     return this.sizes.totalBytes
   }
 
-  /** Its parts: packed values, scales, and zero points where it has them. */
+  /** Its parts: packed values, scales, and where it has them zero points, or values and scales turned round. */
   get parts(): readonly QuantizedPart[] {
-    return this.zeroPoints ? [this.packed, this.scales, this.zeroPoints] : [this.packed, this.scales]
+    const own = this.zeroPoints ? [this.packed, this.scales, this.zeroPoints] : [this.packed, this.scales]
+    return this.turned ? [...own, this.turned.packed, this.turned.scales] : own
   }
 
   /** The values, dequantised, row major in {@link QuantizedTensor.shape}. */
   async read(): Promise<Float32Array> {
-    const [packed, scales, zeroPoints] = await Promise.all(this.parts.map(({ source }) => readSource(source)))
+    const own = this.zeroPoints ? [this.packed, this.scales, this.zeroPoints] : [this.packed, this.scales]
+    const [packed, scales, zeroPoints] = await Promise.all(own.map(({ source }) => readSource(source)))
     const parts = emptyParts(this.layout, 0)
     const values = unpackValues(
       { packed, scales: asTypedArray('F32', scales), zeroPoints: zeroPoints ?? parts.zeroPoints },
@@ -103,14 +117,53 @@ function part(
   return { name, dtype, shape, source }
 }
 
-/** The parts one behind the other: packed values, scales, zero points, and zeros up to a multiple of 64 bytes. */
-export function joinParts({ packed, scales, zeroPoints }: PackedParts): Uint8Array {
-  const length = packed.byteLength + scales.byteLength + zeroPoints.byteLength
+/** The parts one behind the other, in the order of {@link QuantizedTensor.parts}, and zeros up to a multiple of 64 bytes. */
+export function joinParts(parts: PackedParts & Partial<TurnedParts>): Uint8Array {
+  const { packed, scales, zeroPoints, turned, rowScales } = parts
+  const all = [packed, scales, zeroPoints, turned, rowScales].filter(part => part !== undefined)
+  const length = all.reduce((sum, { byteLength }) => sum + byteLength, 0)
   const bytes = new Uint8Array(Math.ceil(length / 64) * 64)
-  bytes.set(packed)
-  bytes.set(new Uint8Array(scales.buffer, scales.byteOffset, scales.byteLength), packed.byteLength)
-  bytes.set(zeroPoints, packed.byteLength + scales.byteLength)
+  let at = 0
+  for (const { buffer, byteOffset, byteLength } of all) {
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), at)
+    at += byteLength
+  }
   return bytes
+}
+
+/** What a layout that is `turned` holds beside its packed values. */
+export interface TurnedParts {
+  /** uint8 `[columns, rows]` */
+  turned: Uint8Array
+  /** float32 `[rows]` */
+  rowScales: Float32Array
+}
+
+/** Packed values of 8 bits with inputs as rows. */
+export function turnRound(packed: Uint8Array, { rows, columns }: QuantizedLayout): Uint8Array {
+  const turned = new Uint8Array(rows * columns)
+  turnRows(packed, 0, { rows, columns }, turned)
+  return turned
+}
+
+/** Puts some rows of packed values of 8 bits, the first of them `start`, into a matrix with inputs as rows. */
+export function turnRows(
+  packed: Uint8Array,
+  start: number,
+  { rows, columns }: Pick<QuantizedLayout, 'rows' | 'columns'>,
+  turned: Uint8Array,
+): void {
+  const count = packed.length / columns
+  for (let column = 0; column < columns; column++) {
+    const at = column * rows + start
+    for (let row = 0; row < count; row++) turned[at + row] = packed[row * columns + column]
+  }
+}
+
+/** One scale a row, of scales that are the same in all blocks of a row. */
+export function rowScalesOf(scales: Float32Array, { rows, columns, blockSize }: QuantizedLayout): Float32Array {
+  const perRow = columns / blockSize
+  return Float32Array.from({ length: rows }, (_, row) => scales[row * perRow])
 }
 
 /** The transpose of a matrix of `rows` rows. */

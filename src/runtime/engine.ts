@@ -4,11 +4,16 @@ import {
   dimTerms,
   evaluateDim,
   formatShape,
+  type IntegerProducts,
   type LoweredModel,
   type LoweringOptions,
   lowerToOnnx,
+  type QuantizedMatrix,
+  reachableNodes,
   type Tensor,
 } from '../graph/index.ts'
+import { didYouMean } from '../util/nearest.ts'
+import { QUANTIZED_PRODUCTS, type QuantizedProducts } from './kernels.ts'
 import type { Memory, MemoryCopy, OutputCopy, ResidentTensor } from './memory.ts'
 import type { TensorData } from './tensor-data.ts'
 
@@ -35,6 +40,15 @@ export interface CompileOptions {
    * does it. By default activations are rounded to 8 bits, which is faster for few rows.
    */
   dequantize?: boolean
+  /** Whether less memory is wanted for 4-bit tables (nf4, fp4) even where products take longer; training says so. */
+  mapOnce?: boolean
+  /**
+   * How products with frozen weights of `int8-channel` are computed. `exact` (the default): the weights are dequantised,
+   * or as `dequantize` says; `int8`: in 8-bit arithmetic in the forward pass, with activations rounded too, which is
+   * faster for many rows; `int8-gradients`: in the backward pass too; `auto`: `int8` where measuring on this processor, once,
+   * finds that it is faster. Other weights are not concerned.
+   */
+  quantizedProducts?: QuantizedProducts
   /** Where to write a profile of every run (Chrome trace format), for work on the engine itself. */
   profile?: string
 }
@@ -82,6 +96,8 @@ export interface Backend {
   copy(copies: readonly MemoryCopy[]): Promise<void>
   /** Gives memory back, after all that was asked for before. */
   free(memories: readonly Memory[]): Promise<void>
+  /** Which products with weights of `int8-channel` are fastest in training, measured once; those of no backend: exact. */
+  fastestProducts?(engine: Engine, threads?: number): Promise<'exact' | 'int8'>
   dispose(): Promise<void>
 }
 
@@ -179,12 +195,31 @@ export class Engine {
 
   /** Compiles the computation of `outputs`. */
   async compile(outputs: Readonly<Record<string, Tensor>>, options: CompileOptions = {}): Promise<Executable> {
-    const lowered = lowerToOnnx(outputs, { target: this.#backend.target, dequantize: options.dequantize })
+    const { dequantize, mapOnce } = options
+    const products = hasTurned(Object.values(outputs))
+      ? await this.resolveProducts(options.quantizedProducts ?? 'exact', options.threads)
+      : 'exact'
+    const lowered = lowerToOnnx(outputs, { target: this.#backend.target, dequantize, mapOnce, products })
     for (const { weight } of lowered.weights) {
       const pending = weight as { isPending?: boolean; load?(): Promise<unknown> }
       if (pending.isPending) await pending.load?.()
     }
     return new Executable(await this.#backend.load(lowered, options), lowered)
+  }
+
+  /**
+   * What `quantizedProducts` comes to here: `auto` is replaced by what was measured on this processor, or is measured now.
+   *
+   * @throws for a value that is not known
+   */
+  async resolveProducts(wanted: QuantizedProducts, threads?: number): Promise<IntegerProducts> {
+    if (!QUANTIZED_PRODUCTS.includes(wanted)) {
+      throw new Error(
+        `quantizedProducts is "${wanted}", expected one of ${QUANTIZED_PRODUCTS.join(', ')}.${didYouMean(String(wanted), QUANTIZED_PRODUCTS)}`,
+      )
+    }
+    if (wanted !== 'auto') return wanted
+    return (await this.#backend.fastestProducts?.(this, threads)) ?? 'exact'
   }
 
   /**
@@ -217,6 +252,13 @@ export class Engine {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
   }
+}
+
+/** Whether any quantised matrix is held in the form that 8-bit arithmetic reads. */
+function hasTurned(outputs: readonly Tensor[]): boolean {
+  return reachableNodes(outputs).some(
+    ({ op, attributes }) => op === 'Dequantize' && (attributes.layout as QuantizedMatrix).turned,
+  )
 }
 
 let shared: Promise<Engine> | undefined

@@ -53,7 +53,7 @@ export async function openBackend(
   tokenizer: Tokenizer,
   options: ModelBackendOptions,
 ): Promise<ModelBackend> {
-  const { maxBatch = 32, maxQueue = 256, maxPrefill = 8192, maxContext, engine, mode, threads } = options
+  const { maxBatch = 32, maxQueue = 256, maxPrefill = 8192, maxContext, engine, mode, threads, keepPacked } = options
   if (model.task !== 'CAUSAL_LM') {
     throw new Error(
       `Only decoders can be served, this model is for ${model.task ?? 'a task of its own'}; open it with AutoModelForCausalLM`,
@@ -77,7 +77,7 @@ export async function openBackend(
   const scheduler = new Scheduler({
     ...{ maxBatch, maxQueue, maxPrefill },
     laneOf: id => lanes.laneOf(names.get(id)!),
-    open: lane => lanes.open(lane, nameOf, { engine, mode, threads }),
+    open: lane => lanes.open(lane, nameOf, { engine, mode, threads, keepPacked }),
     choose: row => rowChooser(row, { limits, tokens, tokenizer, defaults }),
   })
   await scheduler.warm(lanes.laneOf(BASE_ROW))

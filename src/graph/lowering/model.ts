@@ -8,6 +8,7 @@ import { flattenRows } from '../passes/flatten-rows.ts'
 import { reachableNodes } from '../passes/rewrite.ts'
 import { splitVectors } from '../passes/split-vectors.ts'
 import { Emitter } from './emitter.ts'
+import type { IntegerProducts } from './integer-products.ts'
 import { type Lowering, lowerNode } from './operators.ts'
 import { dequantized, isQuantized } from './quantized.ts'
 import { RuntimeShapes } from './shapes.ts'
@@ -53,6 +54,13 @@ export interface LoweringOptions {
    * 8 bits (false, the default), or on dequantised ones, exactly (true). Tables are always exact.
    */
   dequantize?: boolean
+  /** Which products with weights held turned round are computed in 8-bit arithmetic, whatever `dequantize` says: none. */
+  products?: IntegerProducts
+  /**
+   * Whether every byte of a quantised matrix is mapped once: what the engine maps in two forms counts twice as resident.
+   * Products with tables then dequantise in both directions alike, where the forward kernel would be faster (false).
+   */
+  mapOnce?: boolean
 }
 
 /** Translates the computation of `outputs` into an ONNX model. */
@@ -74,6 +82,8 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
     shapes: new RuntimeShapes(emitter, inputs, declared),
     cpu: (options.target ?? 'cpu') === 'cpu',
     dequantize: options.dequantize ?? false,
+    products: options.products ?? 'exact',
+    mapOnce: options.mapOnce ?? false,
     isUsed: tensor => used.has(tensor),
     weightView: (tensor, dtype, dims, offset = 0) => {
       const key = `${tensor.node.id} ${dtype} ${dims} ${offset}`

@@ -6,6 +6,7 @@ import type { DType } from '../dtype.ts'
 import type { Node, Tensor } from '../graph.ts'
 import type { RowParts } from '../operators/rows.ts'
 import type { Emitter } from './emitter.ts'
+import type { IntegerProducts } from './integer-products.ts'
 import { dequantized, isQuantized, lowerQuantized } from './quantized.ts'
 import type { RuntimeShapes } from './shapes.ts'
 
@@ -17,6 +18,10 @@ export interface Lowering {
   cpu: boolean
   /** Whether quantised matrices are dequantised for products of exact activations. */
   dequantize: boolean
+  /** Which products with quantised weights are computed in 8-bit arithmetic. */
+  products: IntegerProducts
+  /** Whether no byte of a weight may be mapped twice. */
+  mapOnce: boolean
   /** Whether any other node or output reads a tensor. */
   isUsed(tensor: Tensor): boolean
   /**

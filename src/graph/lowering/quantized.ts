@@ -1,8 +1,10 @@
 /** @file How quantised matrices are written in ONNX: by whoever reads them. */
 import { ONNX_DTYPES, type OnnxAttribute } from '../../onnx/index.ts'
-import { type Dim, multiplyDims } from '../dim.ts'
+import { type Dim, multiplyDims, type Shape } from '../dim.ts'
+import type { DType } from '../dtype.ts'
 import type { Node, Tensor } from '../graph.ts'
 import type { QuantizedMatrix } from '../operators/quantized.ts'
+import { lowerInteger } from './integer-products.ts'
 import type { Lowering } from './operators.ts'
 
 const MICROSOFT = 'com.microsoft'
@@ -27,6 +29,8 @@ export function lowerQuantized(
   lowering: Lowering,
 ): readonly string[] | undefined {
   const [first, second] = node.inputs
+  const integer = second && isQuantized(second) ? lowerInteger(node, nameOf, lowering) : undefined
+  if (integer !== undefined) return [integer]
   if (node.op === 'Linear' && isQuantized(second)) return [quantizedLinear(node, nameOf, lowering)]
   if (node.op === 'MatMul' && isQuantized(second) && !isQuantized(first))
     return quantizedProduct(node, nameOf, lowering)
@@ -58,16 +62,30 @@ function storedValues(tensor: Tensor, lowering: Lowering, start = 0, end = layou
 
 /** `[blocks, blockSize]`: an axis of scales is dequantised faster than blocks within rows. */
 function wholeNumbers({ node }: Tensor, { emitter, weightView }: Lowering, start: number, end: number): string {
-  const { scheme, columns, blockSize } = node.attributes.layout as QuantizedMatrix
-  const [packed, scales, zeroPoints] = node.inputs
+  const { scheme, columns, blockSize: own, turned } = node.attributes.layout as QuantizedMatrix
+  // Where all blocks of a row have one scale, the row is the block.
+  const blockSize = turned ? columns : own
+  const [packed, scales, zeroPoints] = turned ? [node.inputs[0], node.inputs[3]] : node.inputs
   const [dtype, perByte] = scheme === 'int8' ? (['uint8', 1] as const) : (['uint4', 2] as const)
   const [first, blocks] = [(start * columns) / blockSize, ((end - start) * columns) / blockSize]
   const zeros = zeroPoints
     ? weightView(zeroPoints, dtype, [blocks], first / perByte)
-    : emitter.node('Expand', [emitter.constant([128], 'uint8', [1]), emitter.int64([blocks])])
+    : typed(
+        emitter,
+        emitter.node('Expand', [emitter.constant([128], 'uint8', [1]), emitter.int64([blocks])]),
+        'uint8',
+        [blocks],
+      )
   const values = weightView(packed, dtype, [blocks, blockSize], (start * columns) / perByte)
   const operands = [values, weightView(scales, 'float32', [blocks], 4 * first), zeros]
-  return emitter.node('DequantizeLinear', operands, { axis: int(0) })
+  const result = emitter.node('DequantizeLinear', operands, { axis: int(0) })
+  return typed(emitter, result, 'float32', [blocks, blockSize])
+}
+
+/** Notes the type of a value, which the forecast of memory needs; gives its name. */
+function typed(emitter: Lowering['emitter'], name: string, dtype: DType, shape: Shape): string {
+  emitter.types.set(name, { dtype, shape })
+  return name
 }
 
 /** `[blocks, blockSize]`: four values at once are looked up by the 16 bits that hold them. */
@@ -77,19 +95,27 @@ function codebookValues({ node }: Tensor, lowering: Lowering, start: number, end
   const { emitter, weightView } = lowering
   const [first, blocks] = [(start * columns) / blockSize, ((end - start) * columns) / blockSize]
   const codes = weightView(packed, 'uint16', [blocks, blockSize / 4], (start * columns) / 2)
-  return scaledCodes(node, codes, weightView(scales, 'float32', [blocks, 1], 4 * first), [blocks, blockSize], emitter)
+  const factors = weightView(scales, 'float32', [blocks, 1], 4 * first)
+  return scaledCodes(node, { codes, shape: [blocks, blockSize / 4] }, factors, [blocks, blockSize], emitter)
 }
 
+/**
+ * Codes, four in a value, as what they stand for.
+ *
+ * @param shape `[-1, blockSize]` where the number of blocks is known at run time only
+ */
 function scaledCodes(
   node: Node,
-  codes: string,
+  { codes, shape: from }: { codes: string; shape: Shape },
   scales: string,
   shape: readonly number[],
   emitter: Lowering['emitter'],
 ): string {
-  const positions = emitter.node('Cast', [codes], { to: int(ONNX_DTYPES.int32) })
-  const values = emitter.node('Gather', [fourValues(node, emitter), positions])
-  return emitter.node('Mul', [emitter.node('Reshape', [values, emitter.int64(shape)]), scales])
+  const result: Shape = [multiplyDims(...from, 4 / shape[1]), shape[1]]
+  const positions = typed(emitter, emitter.node('Cast', [codes], { to: int(ONNX_DTYPES.int32) }), 'int32', from)
+  const values = typed(emitter, emitter.node('Gather', [fourValues(node, emitter), positions]), 'float32', [...from, 4])
+  const blocks = typed(emitter, emitter.node('Reshape', [values, emitter.int64(shape)]), 'float32', result)
+  return typed(emitter, emitter.node('Mul', [blocks, scales]), 'float32', result)
 }
 
 /** float32 `[65536, 4]`: for each 16 bits the four values whose codes they hold, the upper half of a byte first. */
@@ -115,7 +141,7 @@ function dequantizedRows(table: Tensor, indices: string, { shape }: Tensor, lowe
     const codes = pick(weightView(packed, 'uint16', [rows, columns / 4]))
     const scaled = scaledCodes(
       table.node,
-      codes,
+      { codes, shape: [...shape, columns / 4] },
       emitter.node('Reshape', [pick(weightView(scales, 'float32', [rows, perRow])), emitter.int64([-1, 1])]),
       [-1, blockSize],
       emitter,
@@ -137,7 +163,7 @@ function dequantizedRows(table: Tensor, indices: string, { shape }: Tensor, lowe
 /** A dense layer: one kernel on the packed weight, or the dequantised weight in a product of its own. */
 function quantizedLinear(node: Node, nameOf: (tensor: Tensor) => string, lowering: Lowering): string {
   const [x, weight, bias] = node.inputs
-  const { emitter, shapes, cpu, weightView, dequantize } = lowering
+  const { emitter, shapes, cpu, weightView, dequantize, mapOnce } = lowering
   const layout = layoutOf(weight)
   const { scheme, rows, columns, blockSize, symmetric, transposed } = layout
   // Kernels take the weight with its outputs as rows.
@@ -145,7 +171,7 @@ function quantizedLinear(node: Node, nameOf: (tensor: Tensor) => string, lowerin
   const dims = { K: int(columns), N: int(rows), block_size: int(blockSize) }
   const [packed, scales, zeroPoints] = weight.node.inputs
   const withBias = (result: string) => (bias ? emitter.node('Add', [result, nameOf(bias)]) : result)
-  if (isKernelForm && isTable(layout)) {
+  if (isKernelForm && isTable(layout) && !mapOnce) {
     const operands = [
       nameOf(x),
       weightView(packed, 'uint8', [(rows * columns) / 2]),
@@ -154,7 +180,7 @@ function quantizedLinear(node: Node, nameOf: (tensor: Tensor) => string, lowerin
     const attributes = { ...dims, quant_type: int(scheme === 'nf4' ? 1 : 0) }
     return withBias(emitter.node('MatMulBnb4', operands, attributes, MICROSOFT))
   }
-  if (isKernelForm && !dequantize) {
+  if (isKernelForm && !dequantize && !isTable(layout)) {
     const bits = scheme === 'int8' ? 8 : 4
     const perRow = columns / blockSize
     const operands = [
@@ -186,7 +212,7 @@ function quantizedLinear(node: Node, nameOf: (tensor: Tensor) => string, lowerin
 }
 
 /** Above this many values a matrix is dequantised in pieces of rows, so that the whole never exists. */
-const WHOLE = 2 ** 25
+const WHOLE = 2 ** 23
 
 /** The rows of the pieces of a large matrix; none where it is small or its blocks do not end with its rows. */
 function piecesOf({ rows, columns, blockSize }: QuantizedMatrix): [start: number, end: number][] {

@@ -9,6 +9,8 @@ export interface QuantizedMatrix {
   blockSize: number
   symmetric: boolean
   transposed: boolean
+  /** Whether the parts end with the values turned round and a scale a row, for products in 8-bit arithmetic. */
+  turned?: boolean
 }
 
 defineOperator('Dequantize', (_, { layout }) => {
@@ -21,7 +23,7 @@ defineOperator('Dequantize', (_, { layout }) => {
  * products take the packed form where a kernel does, look-ups dequantise only their rows, and everything else gets a
  * copy of its own, which lives no longer than its reader runs.
  *
- * @param parts packed values, scales, and zero points where there are any
+ * @param parts packed values, scales, and where there are any zero points, or values and scales turned round
  * @param codebook the 16 values that codes stand for, in schemes that have a table
  */
 export function dequantize(
@@ -30,8 +32,8 @@ export function dequantize(
   parts: readonly Weight[],
   codebook: readonly number[] = [],
 ): Tensor {
-  const { scheme, rows, columns, blockSize, symmetric, transposed } = layout
-  const attributes = { layout: { scheme, rows, columns, blockSize, symmetric, transposed }, codebook }
+  const { scheme, rows, columns, blockSize, symmetric, transposed, turned = false } = layout
+  const attributes = { layout: { scheme, rows, columns, blockSize, symmetric, transposed, turned }, codebook }
   return graph.add(
     'Dequantize',
     parts.map(part => graph.weight(part)),

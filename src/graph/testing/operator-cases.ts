@@ -48,6 +48,24 @@ const binary = (table: Record<string, (a: Tensor, b: Tensor) => Tensor>, dtype: 
     { op, build: t => f(t(dtype, 3), t('int32', 3)), refuses: /element types differ/ },
   ])
 
+/** A matrix of two rows of 16 values in 8 bits. */
+function quantized(graph: Graph, transposed: boolean): Tensor {
+  const layout = { scheme: 'int8', rows: 2, columns: 16, blockSize: 16, symmetric: true, transposed } as const
+  const part = (dtype: 'uint8' | 'float32', name: string, shape: number[], bytes: Uint8Array) => ({
+    ...{ name, dtype, shape },
+    source: { kind: 'memory', dtype: dtype === 'uint8' ? 'U8' : 'F32', shape, bytes },
+  })
+  return g.dequantize(graph, layout, [
+    part(
+      'uint8',
+      'packed',
+      [2, 1, 16],
+      Uint8Array.from({ length: 32 }, (_, i) => 112 + i),
+    ),
+    part('float32', 'scales', [2, 1], new Uint8Array(Float32Array.of(0.5, 2).buffer)),
+  ])
+}
+
 /** The cases. */
 export const OPERATOR_CASES: readonly OperatorCase[] = [
   ...unary,
@@ -79,6 +97,8 @@ export const OPERATOR_CASES: readonly OperatorCase[] = [
     build: (_, graph) => graph.weight({ name: 'w', dtype: 'float32', shape: [2, 3] }),
     gives: 'float32[2, 3]',
   },
+  { op: 'Dequantize', build: (_, graph) => quantized(graph, false), gives: 'float32[2, 16]' },
+  { op: 'Dequantize', build: (_, graph) => quantized(graph, true), gives: 'float32[16, 2]' },
   { op: 'Cast', build: t => g.cast(t('bool', 'batch'), 'float32'), gives: 'float32[batch]' },
   {
     op: 'Where',

@@ -4,9 +4,11 @@ import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { LoweredModel } from '../../graph/index.ts'
 import { encodeModel, type OnnxNode, type OnnxTensor } from '../../onnx/index.ts'
-import type { Backend, CompileOptions, Session } from '../engine.ts'
+import type { Backend, CompileOptions, Engine, Session } from '../engine.ts'
+import { measureKernels } from '../kernels.ts'
 import type { Memory, MemoryCopy } from '../memory.ts'
 import { KeptFeeds } from './kept-feeds.ts'
+import { KernelStore } from './kernel-store.ts'
 import { PackedStore } from './packed-store.ts'
 import { placeWeights } from './weights.ts'
 
@@ -22,6 +24,12 @@ export class NodeBackend implements Backend {
   /** The calls that each thread still has to answer. */
   readonly #pending = new WeakMap<Worker, Map<number, Pending>>()
   #next = 0
+  readonly #kernels: KernelStore
+
+  /** @param kernels what was measured about this machine */
+  constructor(kernels = new KernelStore()) {
+    this.#kernels = kernels
+  }
 
   async load(lowered: LoweredModel, options: CompileOptions): Promise<Session> {
     const { initializers, folder } = placeWeights(lowered.weights)
@@ -94,6 +102,11 @@ export class NodeBackend implements Backend {
       await new PackedStore().remove(path)
       return false
     }
+  }
+
+  async fastestProducts(engine: Engine, threads?: number): Promise<'exact' | 'int8'> {
+    const { products } = await this.#kernels.choice(() => measureKernels(engine, threads), threads)
+    return products
   }
 
   allocate(memories: readonly Memory[]): Promise<void> {
