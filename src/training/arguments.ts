@@ -105,7 +105,10 @@ export class TrainingArguments {
   readonly backoffSteps: number = 20
   /** Decides the order of the data, the dropout and the first values of new parameters. */
   readonly seed: number = 42
-  /** Whether texts of similar length share a batch, which saves padding; other examples have no length. */
+  /**
+   * Whether texts of similar length share a batch, which saves padding; other examples have no length. Where texts may
+   * share rows (`packing`) there is no need: batches are drawn from all texts.
+   */
   readonly groupByLength: boolean = true
   /**
    * Whether the texts of a batch may share rows, as long as the longest of them, kept apart by attention: the same loss

@@ -29,7 +29,7 @@ export interface PassOptions<E> {
  */
 export function passCollator<E>(options: PassOptions<E>, plan: Pick<StepPlan, 'epoch'>): DataCollator<E> {
   const { model, args, train, collate, padding } = options
-  if (!args.packing || !padding || !canPack(options)) return collate
+  if (!padding || !mayPack(options)) return collate
   const lengths = (train.items as readonly unknown[] as readonly Feature[]).map(({ inputIds }) => inputIds.length)
   if (savedBy(lengths, plan, args.padToMultipleOf) < WORTHWHILE) return collate
   const takesPositions = model.inputSpecs().position_ids !== undefined
@@ -41,6 +41,14 @@ export function passCollator<E>(options: PassOptions<E>, plan: Pick<StepPlan, 'e
     })
     return takesPositions ? { ...batch, position_ids } : batch
   }
+}
+
+/**
+ * Whether the texts of a batch may share rows. Then batches need not be of similar lengths: the rows are as full, and each
+ * batch is drawn from all examples.
+ */
+export function mayPack<E>(options: PassOptions<E>): boolean {
+  return options.args.packing && options.padding !== undefined && canPack(options)
 }
 
 /** Whether the model keeps texts of a row apart, its adapters too, and the examples are plain texts. */

@@ -29,7 +29,7 @@ import { skipsFirstLabel, type TrainableModel, type TrainingTask } from './model
 import { createOptimizer } from './optimizers/create.ts'
 import type { Optimizer } from './optimizers/optimizer.ts'
 import type { OutputFolder } from './output-folder.ts'
-import { passCollator } from './packing.ts'
+import { mayPack, passCollator } from './packing.ts'
 import { prepareAdapters } from './prepare.ts'
 import { type Progress, RunCheckpoints } from './run-checkpoints.ts'
 import { getScheduler, type Schedule } from './schedules.ts'
@@ -200,7 +200,7 @@ export class TrainingRun<E> {
   static async run<E>(options: RunOptions<E>): Promise<TrainResult> {
     const { model, args, engine } = options
     const { items } = options.train
-    const plan = new StepPlan(items, args)
+    const plan = new StepPlan(items, args, args.groupByLength && !mayPack(options))
     const collate = passCollator(options, plan)
     const batches = new StepBatches(at => collate(at.map(i => items[i])))
     model.initialize(args.seed)

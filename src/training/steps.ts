@@ -14,11 +14,14 @@ export class StepPlan {
   readonly #count: number
   readonly #lengths: number[] | undefined
 
-  /** @throws when every batch would be left out */
-  constructor(items: readonly unknown[], args: TrainingArguments) {
+  /**
+   * @param grouped whether batches are of examples of similar lengths
+   * @throws when every batch would be left out
+   */
+  constructor(items: readonly unknown[], args: TrainingArguments, grouped = args.groupByLength) {
     this.#args = args
     this.#count = items.length
-    const lengths = args.groupByLength ? items.map(lengthOf) : [undefined]
+    const lengths = grouped ? items.map(lengthOf) : [undefined]
     this.#lengths = lengths.every(length => length !== undefined) ? lengths : undefined
     this.stepsPerEpoch = this.epoch(0).length
     if (this.stepsPerEpoch === 0) {
