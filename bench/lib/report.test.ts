@@ -56,7 +56,7 @@ describe('the report', () => {
 
   it('says which targets were reached, and none where the peer did not run', () => {
     const [fast, small] = verdicts([row])
-    expect(fast).toContain('bert-base, fast mode (at least 1.3 times as fast): reached: 1.50 times as fast')
+    expect(fast).toContain('bert-base, fast mode (at least 1.45 times as fast): reached: 1.50 times as fast')
     expect(small).toContain('**not reached**: 1.03 times as fast, 0.55 of the memory')
     expect(verdicts([{ ...row, peer: [] }])).toEqual([])
   })
