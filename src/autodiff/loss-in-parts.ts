@@ -25,8 +25,10 @@ import { gradients } from './gradients.ts'
 export interface LossPartsOptions {
   /** Fewer classes than this are left alone. */
   classes?: number
-  /** Rows of a part; by default as many as make 32 MB of logits. */
+  /** Rows of a part; by default as many as make so many bytes of logits. */
   rows?: number
+  /** Bytes of the logits of a part (32 MB): fewer take less memory, and more time. */
+  bytes?: number
   /** The most parts that there are: longer batches have larger parts. */
   parts?: number
 }
@@ -39,6 +41,7 @@ const PART_BYTES = 32e6
 const LEAST_ROWS = 64
 /** Where a gradient of more values than these is summed up, few parts are made. */
 const LARGE = 4e6
+const [FEW_PARTS, MANY_PARTS] = [4, 16]
 
 /** What lies between rows of hidden states and the losses of a large vocabulary. */
 interface Head {
@@ -143,7 +146,7 @@ function inParts(
   const chosen = countedRows(labels, loss.attributes.ignoreIndex as number)
   const [count] = chosen.shape
   const picked = new Map([...rows, labels].map(tensor => [tensor, gather(tensor, chosen)]))
-  const cut = cutOf(logits, sharedNeeded, options)
+  const cut = cutOf(logits, wide, sharedNeeded, options)
   const byRows = new Map<Tensor, Tensor[]>([...rowsNeeded].map(tensor => [tensor, []]))
   const sums = new Map<Tensor, Tensor>()
   let total: Tensor | undefined
@@ -179,11 +182,18 @@ function inParts(
   return withGradient(total!, [...[...byRows].map(whole), ...sums])
 }
 
-function cutOf(logits: Tensor, sharedNeeded: ReadonlySet<Tensor>, options: LossPartsOptions): RowParts {
+function cutOf(
+  logits: Tensor,
+  wide: readonly Node[],
+  sharedNeeded: ReadonlySet<Tensor>,
+  options: LossPartsOptions,
+): RowParts {
   const classes = Number(logits.shape[1])
   const isLarge = [...sharedNeeded].some(({ shape }) => Number(multiplyDims(...shape)) > LARGE)
+  // Every part, an empty one too, dequantises the matrix again.
+  const isQuantized = wide.some(({ inputs }) => inputs.some(({ node }) => node.op === 'Dequantize'))
   return {
-    parts: options.parts ?? (isLarge ? 4 : 16),
-    least: options.rows ?? Math.max(LEAST_ROWS, Math.ceil(PART_BYTES / 4 / classes)),
+    parts: options.parts ?? (isLarge || isQuantized ? FEW_PARTS : MANY_PARTS),
+    least: options.rows ?? Math.max(LEAST_ROWS, Math.ceil((options.bytes ?? PART_BYTES) / 4 / classes)),
   }
 }

@@ -9,7 +9,7 @@ export interface WeightQuantization {
   readonly blockSize: number
   readonly symmetric: boolean
   readonly perRow?: boolean
-  /** Whether values are held a second time for products in 8-bit arithmetic; see `QuantizedLayout`. */
+  /** Whether values are held twice more for products in 8-bit arithmetic; see `QuantizedLayout`. */
   readonly turned?: boolean
   readonly doubleQuant?: boolean
 }
@@ -28,8 +28,9 @@ export interface QuantizationConfig {
 export const QUANTIZE_NAMES = ['int8', 'int8-channel', 'int4', 'nf4', 'fp4'] as const
 
 /**
- * A name of {@link QUANTIZE_NAMES}. `int8-channel` has one scale for each output in place of one for 32 values, which is
- * somewhat less exact, and lets training multiply in 8-bit arithmetic: see `quantizedProducts`.
+ * A name of {@link QUANTIZE_NAMES}. `int8-channel` has one scale for each output in place of one for 32 values, and whole
+ * numbers up to 63, which is somewhat less exact, and lets training multiply in 8-bit arithmetic: see
+ * `quantizedProducts`.
  */
 export type QuantizeName = (typeof QUANTIZE_NAMES)[number]
 

@@ -15,7 +15,7 @@ export interface QuantizedEntry {
 
 const KEY = 'peft_ts.quantized'
 /** Changed when files written before are not to be read any more. */
-const VERSION = 1
+const VERSION = 2
 
 /** Quantised tensors, and float32 ones beside them, in a safetensors file. */
 export class QuantizedFile {

@@ -22,8 +22,9 @@ export interface QuantizedLayout {
   /** Whether the parameter is the transpose of what is packed, as GPT-2's `[in, out]` weights are. */
   readonly transposed: boolean
   /**
-   * Whether int8 values have one scale a row and are held a second time with inputs as rows, as products in 8-bit
-   * arithmetic read them.
+   * Whether int8 values have one scale a row, are at most 63, and are held twice more as signed bytes, with inputs and
+   * with outputs as rows, as products in 8-bit arithmetic read them. 63 because the kernels of processors without VNNI
+   * add two products of a byte and a weight in 16 bits: with larger weights the sums would be cut off.
    */
   readonly turned?: boolean
 }
@@ -37,7 +38,7 @@ export interface QuantizedSizes {
   readonly packedBytes: number
   /** Bytes of the zero points; 0 where there are none. */
   readonly zeroPointBytes: number
-  /** Bytes of the values held a second time, and of their scales; 0 where they are not. */
+  /** Bytes of the values that are held twice more, and of their scales; 0 where they are not. */
   readonly turnedBytes: number
   /** Everything together, with a float32 scale a block, filled up to a multiple of 64 so that neighbours are aligned. */
   readonly totalBytes: number
@@ -55,7 +56,7 @@ export function sizesOf({ scheme, rows, columns, blockSize, symmetric, turned }:
   const blocks = count / blockSize
   const packedBytes = (count * bits) / 8
   const zeroPointBytes = scheme === 'int4' ? blocks / 2 : scheme === 'int8' && !symmetric ? blocks : 0
-  const turnedBytes = turned ? count + 4 * rows : 0
+  const turnedBytes = turned ? 2 * count + 4 * rows : 0
   const totalBytes = Math.ceil((packedBytes + 4 * blocks + zeroPointBytes + turnedBytes) / 64) * 64
   return { bits, blocks, packedBytes, zeroPointBytes, turnedBytes, totalBytes }
 }
@@ -66,7 +67,7 @@ export function sizesOf({ scheme, rows, columns, blockSize, symmetric, turned }:
  */
 export function explainMisfit(layout: QuantizedLayout): string | undefined {
   const { scheme, rows, columns, blockSize, symmetric, turned } = layout
-  if (turned && (scheme !== 'int8' || !symmetric)) return 'only symmetric int8 can be held a second time, turned round'
+  if (turned && (scheme !== 'int8' || !symmetric)) return 'only symmetric int8 can be held turned round'
   if (!Number.isInteger(Math.log2(blockSize)) || blockSize < 16 || blockSize > 4096) {
     return `the block size is ${blockSize}, expected a power of two from 16 to 4096`
   }

@@ -31,7 +31,8 @@ export function emptyParts(layout: QuantizedLayout, count = layout.rows * layout
 /**
  * Quantises neighbouring values, whole blocks of a layout (int4: an even number of them).
  *
- * - int8: the block's largest magnitude becomes 127; the error of a value is at most half a scale.
+ * - int8: the block's largest magnitude becomes 127 (63 in a layout that is turned); the error of a value is at most half
+ *   a scale.
  * - int4: symmetric, the value of largest magnitude becomes -8, so that the error is at most half a scale, and at most one
  *   at the other end; otherwise the block's range, widened to hold zero, is cut into 15 steps.
  * - nf4, fp4: the nearest entry of the table, after division by the block's largest magnitude.
@@ -57,11 +58,16 @@ function largestMagnitude(values: Float32Array, start: number, end: number): num
   return Math.max(a, b)
 }
 
-function packInt8(values: Float32Array, { blockSize }: QuantizedLayout, group: number, parts: PackedParts): void {
-  const { packed, scales } = parts
+function packInt8(
+  values: Float32Array,
+  { blockSize, turned }: QuantizedLayout,
+  group: number,
+  { packed, scales }: PackedParts,
+): void {
+  const limit = turned ? 63 : 127
   for (let start = 0; start < values.length; start += group) {
     const end = start + group
-    const scale = Math.fround(largestMagnitude(values, start, end) / 127)
+    const scale = Math.fround(largestMagnitude(values, start, end) / limit)
     const inverse = scale > 0 ? 1 / scale : 0
     scales.fill(scale, start / blockSize, end / blockSize)
     for (let i = start; i < end; i++) packed[i] = (values[i] * inverse + 128.5) | 0

@@ -3,7 +3,7 @@ import { asBytes, bytesPerElement, type TensorReader, toFloat32 } from '../weigh
 import type { QuantizedEntry } from './file.ts'
 import type { QuantizedLayout } from './layout.ts'
 import { doubleQuantized, type PackOptions, packValues } from './pack.ts'
-import { rowScalesOf, transpose, turnRows } from './tensor.ts'
+import { emptyTurned, rowScalesOf, transpose, turnRows } from './tensor.ts'
 
 /** How a tensor is quantised. */
 export interface Packing extends PackOptions {
@@ -31,7 +31,7 @@ async function* quantizedPieces(
 ): AsyncGenerator<ArrayBufferView> {
   const scales: Float32Array[] = []
   const zeroPoints: Uint8Array[] = []
-  const turned = layout.turned ? new Uint8Array(layout.rows * layout.columns) : undefined
+  const second = layout.turned ? emptyTurned(layout) : undefined
   let written = 0
   for await (const values of pieces(checkpoint, name, layout, perRow ? layout.columns : 2 * layout.blockSize)) {
     const parts = packValues(values, layout, { perRow })
@@ -41,7 +41,7 @@ async function* quantizedPieces(
     }
     scales.push(parts.scales)
     zeroPoints.push(parts.zeroPoints)
-    if (turned) turnRows(parts.packed, written / layout.columns, layout, turned)
+    if (second) turnRows(parts.packed, written / layout.columns, layout, second)
     written += parts.packed.byteLength
     yield parts.packed
   }
@@ -58,10 +58,11 @@ async function* quantizedPieces(
     yield part
     written += part.byteLength
   }
-  if (turned) {
-    yield turned
+  if (second) {
+    yield second.turned
+    yield second.signed
     yield rowScalesOf(final, layout)
-    written += turned.byteLength + 4 * layout.rows
+    written += 2 * second.signed.byteLength + 4 * layout.rows
   }
   yield new Uint8Array(-written & 63)
 }

@@ -23,8 +23,13 @@ export class QuantizedTensor {
   readonly scales: QuantizedPart
   /** uint8 `[bytes]`; undefined where zero stands in the middle of int8. */
   readonly zeroPoints: QuantizedPart | undefined
-  /** The values a second time, uint8 `[columns, rows]`, and float32 `[rows]`; undefined where the layout has none. */
-  readonly turned: { readonly packed: QuantizedPart; readonly scales: QuantizedPart } | undefined
+  /**
+   * The values as signed bytes (the type says uint8, as of all packed parts), `[columns, rows]` and `[rows, columns]`, and
+   * their scales, float32 `[rows]`; undefined where the layout has none.
+   */
+  readonly turned:
+    | { readonly packed: QuantizedPart; readonly signed: QuantizedPart; readonly scales: QuantizedPart }
+    | undefined
 
   /**
    * @param source all parts one behind the other, as {@link joinParts} has them
@@ -55,17 +60,15 @@ export class QuantizedTensor {
     this.turned = layout.turned
       ? {
           packed: part(`${name}.turned`, 'uint8', [columns, rows], source, second),
-          scales: part(`${name}.row_scales`, 'float32', [rows], source, second + rows * columns),
+          signed: part(`${name}.signed`, 'uint8', [rows, columns], source, second + rows * columns),
+          scales: part(`${name}.row_scales`, 'float32', [rows], source, second + 2 * rows * columns),
         }
       : undefined
   }
 
   /** A quantised tensor in memory. */
   static from(name: string, layout: QuantizedLayout, parts: PackedParts): QuantizedTensor {
-    const all = layout.turned
-      ? { ...parts, turned: turnRound(parts.packed, layout), rowScales: rowScalesOf(parts.scales, layout) }
-      : parts
-    const bytes = joinParts(all)
+    const bytes = joinParts(layout.turned ? { ...parts, ...turnedParts(parts.packed, parts.scales, layout) } : parts)
     return new QuantizedTensor(name, layout, { kind: 'memory', dtype: 'U8', shape: [bytes.byteLength], bytes })
   }
 
@@ -79,10 +82,10 @@ export class QuantizedTensor {
     return this.sizes.totalBytes
   }
 
-  /** Its parts: packed values, scales, and where it has them zero points, or values and scales turned round. */
+  /** Its parts: packed values, scales, and where it has them zero points, or signed values both ways and their scales. */
   get parts(): readonly QuantizedPart[] {
     const own = this.zeroPoints ? [this.packed, this.scales, this.zeroPoints] : [this.packed, this.scales]
-    return this.turned ? [...own, this.turned.packed, this.turned.scales] : own
+    return this.turned ? [...own, this.turned.packed, this.turned.signed, this.turned.scales] : own
   }
 
   /** The values, dequantised, row major in {@link QuantizedTensor.shape}. */
@@ -119,8 +122,8 @@ function part(
 
 /** The parts one behind the other, in the order of {@link QuantizedTensor.parts}, and zeros up to a multiple of 64 bytes. */
 export function joinParts(parts: PackedParts & Partial<TurnedParts>): Uint8Array {
-  const { packed, scales, zeroPoints, turned, rowScales } = parts
-  const all = [packed, scales, zeroPoints, turned, rowScales].filter(part => part !== undefined)
+  const { packed, scales, zeroPoints, turned, signed, rowScales } = parts
+  const all = [packed, scales, zeroPoints, turned, signed, rowScales].filter(part => part !== undefined)
   const length = all.reduce((sum, { byteLength }) => sum + byteLength, 0)
   const bytes = new Uint8Array(Math.ceil(length / 64) * 64)
   let at = 0
@@ -133,30 +136,39 @@ export function joinParts(parts: PackedParts & Partial<TurnedParts>): Uint8Array
 
 /** What a layout that is `turned` holds beside its packed values. */
 export interface TurnedParts {
-  /** uint8 `[columns, rows]` */
+  /** Signed bytes `[columns, rows]` */
   turned: Uint8Array
+  /** Signed bytes `[rows, columns]` */
+  signed: Uint8Array
   /** float32 `[rows]` */
   rowScales: Float32Array
 }
 
-/** Packed values of 8 bits with inputs as rows. */
-export function turnRound(packed: Uint8Array, { rows, columns }: QuantizedLayout): Uint8Array {
-  const turned = new Uint8Array(rows * columns)
-  turnRows(packed, 0, { rows, columns }, turned)
-  return turned
+/** What a layout that is `turned` holds beside all its packed values and scales. */
+export function turnedParts(packed: Uint8Array, scales: Float32Array, layout: QuantizedLayout): TurnedParts {
+  const parts = emptyTurned(layout)
+  turnRows(packed, 0, layout, parts)
+  return { ...parts, rowScales: rowScalesOf(scales, layout) }
 }
 
-/** Puts some rows of packed values of 8 bits, the first of them `start`, into a matrix with inputs as rows. */
+/** Room for signed values both ways. */
+export function emptyTurned({ rows, columns }: QuantizedLayout): Omit<TurnedParts, 'rowScales'> {
+  return { turned: new Uint8Array(rows * columns), signed: new Uint8Array(rows * columns) }
+}
+
+/** Puts some rows of packed values of 8 bits, the first of them `start`, into the matrices of signed values. */
 export function turnRows(
   packed: Uint8Array,
   start: number,
-  { rows, columns }: Pick<QuantizedLayout, 'rows' | 'columns'>,
-  turned: Uint8Array,
+  { rows, columns }: QuantizedLayout,
+  { turned, signed }: Omit<TurnedParts, 'rowScales'>,
 ): void {
   const count = packed.length / columns
+  // 128 less, as a signed byte.
+  for (let i = 0; i < packed.length; i++) signed[start * columns + i] = packed[i] ^ 128
   for (let column = 0; column < columns; column++) {
     const at = column * rows + start
-    for (let row = 0; row < count; row++) turned[at + row] = packed[row * columns + column]
+    for (let row = 0; row < count; row++) turned[at + row] = packed[row * columns + column] ^ 128
   }
 }
 

@@ -103,7 +103,8 @@ function product(kernel: Kernel) {
     const weight = dequantize(graph, layout, [
       constant('packed', 'uint8', [ROWS, blocks, layout.blockSize]),
       constant('scales', 'float32', [ROWS, blocks]),
-      constant('turned', 'uint8', [COLUMNS, ROWS]),
+      constant('turned', 'uint8', [COLUMNS, ROWS], 3),
+      constant('signed', 'uint8', [ROWS, COLUMNS], 3),
       constant('row_scales', 'float32', [ROWS]),
     ])
     return { y: linear(x, weight) }
@@ -115,9 +116,10 @@ function constant(
   name: string,
   dtype: 'float32' | 'uint8',
   shape: readonly number[],
+  byte = 131,
 ): Weight & { source: TensorSource } {
   const size = shape.reduce((a, b) => a * b, 1)
   const bytes =
-    dtype === 'uint8' ? new Uint8Array(size).fill(131) : new Uint8Array(new Float32Array(size).fill(0.25).buffer)
+    dtype === 'uint8' ? new Uint8Array(size).fill(byte) : new Uint8Array(new Float32Array(size).fill(0.25).buffer)
   return { name, dtype, shape, source: { kind: 'memory', dtype: dtype === 'uint8' ? 'U8' : 'F32', shape, bytes } }
 }

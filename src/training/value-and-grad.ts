@@ -37,6 +37,8 @@ export interface StepFunction extends AsyncDisposable {
 export type LossResult = Tensor | ({ loss: Tensor } & Record<string, Tensor>)
 
 const GRADIENT = 'gradient'
+/** Bytes of logits that are computed at once where memory counts. */
+const SMALL_PART_BYTES = 16e6
 
 /**
  * Compiles a loss together with its gradients. The parameters keep their values: pass the gradients to an optimizer.
@@ -114,7 +116,7 @@ export function stepOutputs(
   // First the graph is made small, then it is differentiated: what the loss does not read has no gradient either.
   const pushed = pushSlices([loss, ...names.map(name => others[name])], tensors)
   const inParts = tensors.map(tensor => pushed.map(tensor)!)
-  const optimized = lossInParts(pushed.outputs, inParts)
+  const optimized = lossInParts(pushed.outputs, inParts, mode === 'small' ? { bytes: SMALL_PART_BYTES } : {})
   const wrt = inParts.map(tensor => optimized.map(tensor)!)
   const boundary = optimized.graph.nodes.length
   const flat = new Map<Parameter, Tensor>()

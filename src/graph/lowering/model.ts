@@ -10,7 +10,7 @@ import { splitVectors } from '../passes/split-vectors.ts'
 import { Emitter } from './emitter.ts'
 import type { IntegerProducts } from './integer-products.ts'
 import { type Lowering, lowerNode } from './operators.ts'
-import { dequantized, isQuantized } from './quantized.ts'
+import { dequantized, isQuantized, KeptMatrices } from './quantized.ts'
 import { RuntimeShapes } from './shapes.ts'
 
 defineOperator('ScatterND', ([data]) => [data])
@@ -85,6 +85,7 @@ export function lowerToOnnx(outputs: Readonly<Record<string, Tensor>>, options: 
     products: options.products ?? 'exact',
     mapOnce: options.mapOnce ?? false,
     isUsed: tensor => used.has(tensor),
+    kept: new KeptMatrices(nodes, options),
     weightView: (tensor, dtype, dims, offset = 0) => {
       const key = `${tensor.node.id} ${dtype} ${dims} ${offset}`
       const known = views.get(key)

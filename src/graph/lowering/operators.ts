@@ -7,7 +7,7 @@ import type { Node, Tensor } from '../graph.ts'
 import type { RowParts } from '../operators/rows.ts'
 import type { Emitter } from './emitter.ts'
 import type { IntegerProducts } from './integer-products.ts'
-import { dequantized, isQuantized, lowerQuantized } from './quantized.ts'
+import { dequantized, isQuantized, type KeptMatrices, lowerQuantized } from './quantized.ts'
 import type { RuntimeShapes } from './shapes.ts'
 
 /** What an operator needs to write itself. */
@@ -24,6 +24,8 @@ export interface Lowering {
   mapOnce: boolean
   /** Whether any other node or output reads a tensor. */
   isUsed(tensor: Tensor): boolean
+  /** The dequantised values of matrices that are read often, which are computed once. */
+  readonly kept: KeptMatrices
   /**
    * The name under which bytes of a weight, from `offset` on, stand in the model as a tensor of another type and shape;
    * `weight` is the output of a Weight node.

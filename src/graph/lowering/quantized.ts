@@ -5,6 +5,7 @@ import type { DType } from '../dtype.ts'
 import type { Node, Tensor } from '../graph.ts'
 import type { QuantizedMatrix } from '../operators/quantized.ts'
 import { lowerInteger } from './integer-products.ts'
+import type { LoweringOptions } from './model.ts'
 import type { Lowering } from './operators.ts'
 
 const MICROSOFT = 'com.microsoft'
@@ -48,8 +49,43 @@ export function dequantized(tensor: Tensor, lowering: Lowering): string {
   return lowering.emitter.node('Transpose', [values], { perm: { ints: [1, 0] } })
 }
 
-/** Rows from `start` to `end` (all by default) as they are packed, `[rows, columns]`. */
-function storedValues(tensor: Tensor, lowering: Lowering, start = 0, end = layoutOf(tensor).rows): string {
+/** More readers than these, forward and backward in one layer, have the values computed once for all of them. */
+const FEW_READERS = 2
+
+/**
+ * Matrices whose values are dequantised once and stay until their last reader has run: those that many read, as the
+ * output layer is by a loss that comes in parts. Where memory counts (`mapOnce`) there are none.
+ */
+export class KeptMatrices {
+  readonly #names = new Map<Tensor, string>()
+  readonly #readers = new Map<Tensor, number>()
+
+  constructor(nodes: readonly Node[], { dequantize, mapOnce }: Pick<LoweringOptions, 'dequantize' | 'mapOnce'>) {
+    if (!dequantize || mapOnce) return
+    for (const input of nodes.flatMap(({ op, inputs }) => (op === 'Gather' ? [] : inputs)))
+      if (isQuantized(input)) this.#readers.set(input, (this.#readers.get(input) ?? 0) + 1)
+  }
+
+  has(tensor: Tensor): boolean {
+    return (this.#readers.get(tensor) ?? 0) > FEW_READERS
+  }
+
+  /** The name of a matrix's values, which `compute` writes for the first that asks. */
+  values(tensor: Tensor, compute: () => string): string {
+    if (!this.has(tensor)) return compute()
+    const name = this.#names.get(tensor) ?? compute()
+    this.#names.set(tensor, name)
+    return name
+  }
+}
+
+/** All values as they are packed, `[rows, columns]`. */
+function storedValues(tensor: Tensor, lowering: Lowering): string {
+  return lowering.kept.values(tensor, () => storedRows(tensor, lowering, 0, layoutOf(tensor).rows))
+}
+
+/** Rows from `start` to `end` as they are packed, `[rows, columns]`. */
+function storedRows(tensor: Tensor, lowering: Lowering, start: number, end: number): string {
   const { columns } = layoutOf(tensor)
   const { emitter } = lowering
   const values = isTable(layoutOf(tensor))
@@ -65,7 +101,7 @@ function wholeNumbers({ node }: Tensor, { emitter, weightView }: Lowering, start
   const { scheme, columns, blockSize: own, turned } = node.attributes.layout as QuantizedMatrix
   // Where all blocks of a row have one scale, the row is the block.
   const blockSize = turned ? columns : own
-  const [packed, scales, zeroPoints] = turned ? [node.inputs[0], node.inputs[3]] : node.inputs
+  const [packed, scales, zeroPoints] = turned ? [node.inputs[0], node.inputs[4]] : node.inputs
   const [dtype, perByte] = scheme === 'int8' ? (['uint8', 1] as const) : (['uint4', 2] as const)
   const [first, blocks] = [(start * columns) / blockSize, ((end - start) * columns) / blockSize]
   const zeros = zeroPoints
@@ -197,13 +233,10 @@ function quantizedLinear(node: Node, nameOf: (tensor: Tensor) => string, lowerin
   const flat = x.rank === 2 ? nameOf(x) : shapes.reshape(nameOf(x), x.shape, [count, inputs])
   emitter.types.set(flat, { dtype: 'float32', shape: [count, inputs] })
   const isTurned = transposed === node.attributes.transposed
-  const gemm = (start?: number, end?: number) => {
-    const operands = [flat, storedValues(weight, lowering, start, end)]
-    return emitter.node('Gemm', operands, { transB: int(Number(isTurned)) })
-  }
-  const pieces = isTurned ? piecesOf(layout) : []
-  const parts = pieces.map(([start, end]) => gemm(start, end))
-  const product = parts.length ? emitter.node('Concat', parts, { axis: int(1) }) : gemm()
+  const gemm = (values: string) => emitter.node('Gemm', [flat, values], { transB: int(Number(isTurned)) })
+  const pieces = isTurned ? piecesOf(weight, lowering) : []
+  const parts = pieces.map(([start, end]) => gemm(storedRows(weight, lowering, start, end)))
+  const product = parts.length ? emitter.node('Concat', parts, { axis: int(1) }) : gemm(storedValues(weight, lowering))
   emitter.types.set(product, { dtype: 'float32', shape: [count, outputs] })
   const result = withBias(product)
   if (x.rank === 2) return result
@@ -214,8 +247,10 @@ function quantizedLinear(node: Node, nameOf: (tensor: Tensor) => string, lowerin
 /** Above this many values a matrix is dequantised in pieces of rows, so that the whole never exists. */
 const WHOLE = 2 ** 23
 
-/** The rows of the pieces of a large matrix; none where it is small or its blocks do not end with its rows. */
-function piecesOf({ rows, columns, blockSize }: QuantizedMatrix): [start: number, end: number][] {
+/** The rows of the pieces of a large matrix; none where it is small or kept, or its blocks do not end with its rows. */
+function piecesOf(tensor: Tensor, { kept }: Lowering): [start: number, end: number][] {
+  const { rows, columns, blockSize } = layoutOf(tensor)
+  if (kept.has(tensor)) return []
   const count = Math.ceil((rows * columns) / WHOLE)
   if (count < 2 || columns % blockSize) return []
   const length = Math.ceil(rows / count)
@@ -234,13 +269,13 @@ function quantizedProduct(
   const { emitter } = lowering
   if (transA || transB !== layout.transposed || alpha !== 1) return undefined
   const name = nameOf(a)
-  const pieces = piecesOf(layout)
+  const pieces = piecesOf(weight, lowering)
   if (pieces.length === 0) return [emitter.node('MatMul', [name, storedValues(weight, lowering)])]
   let total: string | undefined
   for (const [start, end] of pieces) {
     const bounds = [emitter.int64([start]), emitter.int64([end]), emitter.int64([-1])]
     const part = emitter.node('Slice', [name, ...bounds])
-    const product = emitter.node('MatMul', [part, storedValues(weight, lowering, start, end)])
+    const product = emitter.node('MatMul', [part, storedRows(weight, lowering, start, end)])
     total = total === undefined ? product : emitter.node('Add', [total, product])
     emitter.types.set(total, node.outputs[0])
   }

@@ -9,7 +9,10 @@ export interface QuantizedMatrix {
   blockSize: number
   symmetric: boolean
   transposed: boolean
-  /** Whether the parts end with the values turned round and a scale a row, for products in 8-bit arithmetic. */
+  /**
+   * Whether the parts end with the values as signed bytes, `[columns, rows]` and `[rows, columns]`, and a scale a row, for
+   * products in 8-bit arithmetic.
+   */
   turned?: boolean
 }
 
@@ -23,7 +26,7 @@ defineOperator('Dequantize', (_, { layout }) => {
  * products take the packed form where a kernel does, look-ups dequantise only their rows, and everything else gets a
  * copy of its own, which lives no longer than its reader runs.
  *
- * @param parts packed values, scales, and where there are any zero points, or values and scales turned round
+ * @param parts packed values, scales, and where there are any zero points, or signed values both ways and their scales
  * @param codebook the 16 values that codes stand for, in schemes that have a table
  */
 export function dequantize(

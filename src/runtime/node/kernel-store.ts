@@ -9,7 +9,7 @@ import { defaultCacheDir } from '../../weights/index.ts'
 import { chooseProducts, type KernelTimes } from '../kernels.ts'
 
 /** Changed when what was measured before does not count any more. */
-const VERSION = 1
+const VERSION = 2
 
 /** The value of the environment variable `PEFT_TS_KERNELS`, which decides in place of measuring. */
 const FORCED = ['exact', 'int8'] as const

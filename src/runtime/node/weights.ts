@@ -23,7 +23,7 @@ const ONNX_NAMES: Partial<Record<Dtype, OnnxTensor['dtype']>> = {
 }
 
 /** Bytes that an element takes in a view of a weight. */
-const BYTES: Partial<Record<OnnxTensor['dtype'], number>> = { float32: 4, uint16: 2, uint8: 1, uint4: 0.5 }
+const BYTES: Partial<Record<OnnxTensor['dtype'], number>> = { float32: 4, uint16: 2, uint8: 1, int8: 1, uint4: 0.5 }
 
 /** Bytes that may be written into the model itself: protocol buffers end at 2 GB. */
 const EMBEDDED_LIMIT = 1_900_000_000
@@ -49,8 +49,8 @@ export function placeWeights(weights: LoweredModel['weights']): PlacedWeights {
       throw new Error(`The weight "${name}" is ${source.dtype} where ${weight.dtype} is expected`)
     const { dtype, dims, offset } = view ?? { dtype: own, dims: source.shape, offset: 0 }
     const whole = source.kind === 'file' ? source.byteLength : source.bytes.byteLength
-    const length = view ? Math.ceil(dims.reduce((a, b) => a * b, BYTES[dtype] ?? 0)) : whole
-    if (offset + length > whole)
+    const length = view ? Math.ceil(dims.reduce((a, b) => a * b, BYTES[dtype] ?? Number.NaN)) : whole
+    if (!(offset + length <= whole))
       throw new Error(`The weight "${name}" has ${whole} bytes, ${offset + length} are expected`)
     if (source.kind === 'memory') {
       const data = source.bytes.subarray(offset, offset + length)
