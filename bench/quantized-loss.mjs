@@ -7,7 +7,10 @@ import { AutoModelForCausalLM, AutoTokenizer, getPeftModel, LoraConfig, loadData
 import { peakMemory, readOptions } from './lib/measure.mjs'
 import { SHARED } from './lib/paths.mjs'
 
-const { quantize, steps, rate, batch, seed } = readOptions({ quantize: '', steps: 200, rate: 2e-3, batch: 4, seed: 0 })
+const { quantize, products, steps, rate, batch, seed } = readOptions({
+  ...{ quantize: '', products: 'auto' },
+  ...{ steps: 200, rate: 2e-3, batch: 4, seed: 0 },
+})
 const folder = join(SHARED, 'models/mini-llama')
 const data = join(SHARED, 'data/wikisql')
 
@@ -27,6 +30,7 @@ const trainer = new Trainer({
     maxSteps: steps,
     perDeviceTrainBatchSize: batch,
     perDeviceEvalBatchSize: 8,
+    quantizedProducts: /** @type {any} */ (products),
     seed,
   },
 })

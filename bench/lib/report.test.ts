@@ -29,6 +29,8 @@ const row: StepRow = {
   peer: [run(3, 2000), run(2.8, 2000), run(4, 2000)],
   fast: [run(2, 1600), run(2, 1500), run(2.5, 1500)],
   small: [run(2.9, 1100), run(2.9, 1100), run(2.9, 1100)],
+  recomputed: [run(4, 600), run(4, 620), run(4, 640)],
+  int8: [run(1.5, 900), run(1.6, 900), run(1.4, 900)],
 }
 
 describe('statistics', () => {
@@ -55,9 +57,11 @@ describe('the report', () => {
   })
 
   it('says which targets were reached, and none where the peer did not run', () => {
-    const [fast, small] = verdicts([row])
+    const [fast, small, recomputed, int8] = verdicts([row])
     expect(fast).toContain('bert-base, fast mode (at least 1.45 times as fast): reached: 1.50 times as fast')
     expect(small).toContain('**not reached**: 1.03 times as fast, 0.55 of the memory')
+    expect(recomputed).toContain('recomputed mode (at most 0.35 of the memory): reached: 0.75 times as fast, 0.31 of')
+    expect(int8).toContain('(at least 2 times as fast): reached: 2.00')
     expect(verdicts([{ ...row, peer: [] }])).toEqual([])
   })
 

@@ -44,6 +44,10 @@ export interface StepRow {
   peer: StepRun[]
   fast: StepRun[]
   small: StepRun[]
+  /** The small mode with layers computed again in the backward pass. */
+  recomputed: StepRun[]
+  /** A base in 8 bits, multiplied in 8-bit arithmetic forward and backward. */
+  int8: StepRun[]
 }
 
 /** New tokens after prompts, on one side and in one way. */

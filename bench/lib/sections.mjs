@@ -31,12 +31,25 @@ const GENERATIONS = [
   { mode: 'fast', quantize: 'int8' },
 ]
 
+/** How ours takes steps. */
+const STEP_OPTIONS = {
+  fast: { mode: 'fast' },
+  small: { mode: 'small' },
+  recomputed: { mode: 'small', checkpointing: 1 },
+  int8: { mode: 'fast', quantize: 'int8-channel', products: 'int8-gradients' },
+}
+const STEPS = /** @type {(keyof typeof STEP_OPTIONS)[]} */ (Object.keys(STEP_OPTIONS))
+
 /** Bases that are quantised, in the order in which they are measured. */
 const QUANTIZED = [
   { shape: 'smollm2-135m', quantize: 'int8' },
   { shape: 'qwen2.5-0.5b', quantize: 'nf4' },
   { shape: 'qwen2.5-3b', quantize: 'int4' },
   { shape: 'qwen2.5-3b', quantize: 'nf4' },
+]
+/** Bases that 200 steps are taken on, and how products with them are computed where there is a choice. */
+const QUANTIZED_LOSSES = [
+  ...[[''], ['int8'], ['int8-channel', 'int8'], ['int8-channel', 'int8-gradients'], ['int4'], ['nf4']],
 ]
 /** What 200 steps on quantised bases are compared by. */
 const QUANTIZED_LOSS = { steps: 200, batch: 4, rate: 2e-3, seeds: 3 }
@@ -55,12 +68,12 @@ function measureStep({ peer, shapes, steps, repeat }) {
     const model = weightsOf(shape, peer)
     const { batch, seq } = SHAPES[shape]
     /** @type {import('./results.ts').StepRow} */
-    const row = { shape, batch, seq, peer: [], fast: [], small: [] }
+    const row = { shape, batch, seq, peer: [], fast: [], small: [], recomputed: [], int8: [] }
     for (let i = 1; i <= repeat; i++) {
       const title = `step ${shape} ${i}/${repeat}`
       if (peer) row.peer.push(stepRun(`${title} peer`, peer.run('hf_step.py', { shape, batch, seq, steps })))
-      for (const mode of /** @type {const} */ (['fast', 'small'])) {
-        row[mode].push(stepRun(`${title} ours ${mode}`, ours('step.mjs', { shape, model, mode, steps })))
+      for (const way of STEPS) {
+        row[way].push(stepRun(`${title} ours ${way}`, ours('step.mjs', { shape, model, steps, ...STEP_OPTIONS[way] })))
       }
     }
     return row
@@ -141,13 +154,14 @@ function measureQuantized({ peer, shapes }) {
 /** The loss after some training on quantised bases, by seeds. @returns {Measured} */
 function measureQuantizedLoss() {
   const { seeds, ...settings } = QUANTIZED_LOSS
-  const rows = ['', 'int8', 'int4', 'nf4'].map(quantize => {
+  const rows = QUANTIZED_LOSSES.map(([quantize, products]) => {
     const runs = Array.from({ length: seeds }, (_, seed) =>
-      ours('quantized-loss.mjs', { quantize: quantize || undefined, seed, ...settings }),
+      ours('quantized-loss.mjs', { quantize: quantize || undefined, products, seed, ...settings }),
     )
     const losses = runs.map(({ loss }) => loss)
-    console.error(`quantized loss ${quantize || 'f32'}: ${losses.map(loss => loss.toFixed(4)).join(', ')}`)
-    return { quantize: quantize || 'f32', first_loss: runs[0].first_loss, losses }
+    const name = [quantize || 'f32', products].filter(Boolean).join(', ')
+    console.error(`quantized loss ${name}: ${losses.map(loss => loss.toFixed(4)).join(', ')}`)
+    return { quantize: name, first_loss: runs[0].first_loss, losses }
   })
   return { settings: QUANTIZED_LOSS, rows }
 }
