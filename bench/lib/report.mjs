@@ -24,7 +24,11 @@ const TARGETS = {
   small: { speed: 1, memory: 0.45 },
   recomputed: { speed: 0, memory: 0.35 },
   int8: { speed: 2, memory: Number.POSITIVE_INFINITY },
+  smallHalf: { speed: 1, memory: 0.45 },
+  recomputedHalf: { speed: 0, memory: 0.35 },
 }
+/** @type {Partial<Record<Mode, string>>} */
+const WAYS = { smallHalf: 'small, bfloat16', recomputedHalf: 'recomputed, bfloat16' }
 const MODES = /** @type {Mode[]} */ (Object.keys(TARGETS))
 
 /** How many times as fast an epoch of real lengths is aimed to be. */
@@ -61,7 +65,9 @@ export function verdicts(rows) {
         ...(Number.isFinite(target.memory) ? [`at most ${target.memory} of the memory`] : []),
       ]
       const got = `${found.speed.ratio.toFixed(2)} times as fast, ${found.memory.ratio.toFixed(2)} of the memory`
-      return [`${row.shape}, ${mode} mode (${wanted.join(', ')}): ${reached ? 'reached' : '**not reached**'}: ${got}.`]
+      return [
+        `${row.shape}, ${WAYS[mode] ?? mode} (${wanted.join(', ')}): ${reached ? 'reached' : '**not reached**'}: ${got}.`,
+      ]
     }),
   )
 }
@@ -88,7 +94,7 @@ export function stepTable(rows) {
         const firsts = runs.flatMap(run => run.first_step_seconds ?? [])
         return [
           `${row.shape} ${row.batch} x ${row.seq}`,
-          who === 'peer' ? PEER : `peft-ts, ${who}`,
+          who === 'peer' ? PEER : `peft-ts, ${WAYS[who] ?? who}`,
           median(runs.map(run => run.seconds)).toFixed(2),
           Math.min(...runs.map(run => run.min)).toFixed(2),
           count(median(runs.map(run => run.peak_rss_mb))),
@@ -264,7 +270,7 @@ export function renderDocument(results) {
     ...(step
       ? [
           '## A training step',
-          "LoRA, r 8 and alpha 16, on the query and value projections; random weights, the same for both sides; the shape’s own dropout on; AdamW and clipping included. Seconds are medians over processes of the medians of their steps, the first two steps left out; in brackets the range of the ratios of runs that followed each other. “recomputed” is the small mode with layers computed again in the backward pass (`gradientCheckpointing`), “int8” a base in `int8-channel` with products in 8-bit arithmetic in both passes (`quantizedProducts: 'int8-gradients'`). The first loss of the two sides is of different tokens and different dropout: it only shows that both compute the same kind of thing.",
+          "LoRA, r 8 and alpha 16, on the query and value projections; random weights, the same for both sides; the shape’s own dropout on; AdamW and clipping included. Seconds are medians over processes of the medians of their steps, the first two steps left out; in brackets the range of the ratios of runs that followed each other. “recomputed” is the small mode with layers computed again in the backward pass (`gradientCheckpointing`), “int8” a base in `int8-channel` with products in 8-bit arithmetic in both passes (`quantizedProducts: 'int8-gradients'`), “bfloat16” a base held in the 16 bits that the model is published in, computed in float32 (`quantize: 'bfloat16'`). The first loss of the two sides is of different tokens and different dropout: it only shows that both compute the same kind of thing.",
           stepTable(step.rows),
           lines.length ? `Against the targets:\n\n${lines.map(line => `- ${line}`).join('\n')}` : '',
           machineLine(step),

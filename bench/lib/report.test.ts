@@ -31,6 +31,8 @@ const row: StepRow = {
   small: [run(2.9, 1100), run(2.9, 1100), run(2.9, 1100)],
   recomputed: [run(4, 600), run(4, 620), run(4, 640)],
   int8: [run(1.5, 900), run(1.6, 900), run(1.4, 900)],
+  smallHalf: [],
+  recomputedHalf: [],
 }
 
 describe('statistics', () => {
@@ -58,9 +60,9 @@ describe('the report', () => {
 
   it('says which targets were reached, and none where the peer did not run', () => {
     const [fast, small, recomputed, int8] = verdicts([row])
-    expect(fast).toContain('bert-base, fast mode (at least 1.45 times as fast): reached: 1.50 times as fast')
+    expect(fast).toContain('bert-base, fast (at least 1.45 times as fast): reached: 1.50 times as fast')
     expect(small).toContain('**not reached**: 1.03 times as fast, 0.55 of the memory')
-    expect(recomputed).toContain('recomputed mode (at most 0.35 of the memory): reached: 0.75 times as fast, 0.31 of')
+    expect(recomputed).toContain('recomputed (at most 0.35 of the memory): reached: 0.75 times as fast, 0.31 of')
     expect(int8).toContain('(at least 2 times as fast): reached: 2.00')
     expect(verdicts([{ ...row, peer: [] }])).toEqual([])
   })

@@ -48,6 +48,9 @@ export interface StepRow {
   recomputed: StepRun[]
   /** A base in 8 bits, multiplied in 8-bit arithmetic forward and backward. */
   int8: StepRun[]
+  /** As `small` and `recomputed`, the base in the 16 bits that it is published in; only of shapes that are. */
+  smallHalf: StepRun[]
+  recomputedHalf: StepRun[]
 }
 
 /** New tokens after prompts, on one side and in one way. */

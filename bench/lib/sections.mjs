@@ -37,6 +37,8 @@ const STEP_OPTIONS = {
   small: { mode: 'small' },
   recomputed: { mode: 'small', checkpointing: 1 },
   int8: { mode: 'fast', quantize: 'int8-channel', products: 'int8-gradients' },
+  smallHalf: { mode: 'small', quantize: 'bfloat16' },
+  recomputedHalf: { mode: 'small', quantize: 'bfloat16', checkpointing: 1 },
 }
 const STEPS = /** @type {(keyof typeof STEP_OPTIONS)[]} */ (Object.keys(STEP_OPTIONS))
 
@@ -68,11 +70,23 @@ function measureStep({ peer, shapes, steps, repeat }) {
     const model = weightsOf(shape, peer)
     const { batch, seq } = SHAPES[shape]
     /** @type {import('./results.ts').StepRow} */
-    const row = { shape, batch, seq, peer: [], fast: [], small: [], recomputed: [], int8: [] }
+    const row = {
+      shape,
+      batch,
+      seq,
+      peer: [],
+      fast: [],
+      small: [],
+      recomputed: [],
+      int8: [],
+      smallHalf: [],
+      recomputedHalf: [],
+    }
     for (let i = 1; i <= repeat; i++) {
       const title = `step ${shape} ${i}/${repeat}`
       if (peer) row.peer.push(stepRun(`${title} peer`, peer.run('hf_step.py', { shape, batch, seq, steps })))
       for (const way of STEPS) {
+        if (way.endsWith('Half') && !SHAPES[shape].isHalf) continue
         row[way].push(stepRun(`${title} ours ${way}`, ours('step.mjs', { shape, model, steps, ...STEP_OPTIONS[way] })))
       }
     }

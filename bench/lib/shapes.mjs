@@ -8,6 +8,7 @@
  * @property {string[]} targetModules
  * @property {Record<string, unknown>} config config.json, for a run without the peer; what it lacks has Transformers' default
  * @property {'BF16'} [dtype] how its weights are stored; float32 by default
+ * @property {boolean} [isHalf] whether the model is published in bfloat16
  * @property {boolean} [isLarge] whether only a quantised base of it is measured
  */
 
@@ -23,6 +24,7 @@ export const SHAPES = {
   'smollm2-135m': {
     batch: 4,
     seq: 128,
+    isHalf: true,
     task: 'CAUSAL_LM',
     targetModules: ['q_proj', 'v_proj'],
     config: {
@@ -42,6 +44,7 @@ export const SHAPES = {
   'qwen2.5-0.5b': {
     batch: 1,
     seq: 256,
+    isHalf: true,
     task: 'CAUSAL_LM',
     targetModules: ['q_proj', 'v_proj'],
     config: {

@@ -4,9 +4,12 @@ import { Conv1D, Embedding, Linear, type Module, type Parameter } from '../nn/in
 import {
   explainMisfit,
   fittingBlockSize,
+  HALF_DTYPES,
+  isHalf,
   type Packing,
   type QuantizationConfig,
   QuantizedFile,
+  QuantizedTensor,
   type QuantizeName,
   type QuantizeOptions,
   quantizationOf,
@@ -15,14 +18,21 @@ import {
   type WeightQuantization,
 } from '../quantization/index.ts'
 import { didYouMean } from '../util/nearest.ts'
-import { defaultCacheDir, fingerprint, float32Entries, type JoinedTensor, type TensorReader } from '../weights/index.ts'
+import {
+  type Dtype,
+  defaultCacheDir,
+  fingerprint,
+  float32Entries,
+  type JoinedTensor,
+  type TensorReader,
+} from '../weights/index.ts'
 import type { PreTrainedModel } from './pretrained-model.ts'
 
 /** Options of `fromPretrained` that quantise. */
 export interface QuantizingOptions {
   /** Quantises the weights while they are loaded, as Transformers does it: a `BitsAndBytesConfig`. */
   quantizationConfig?: QuantizationConfig
-  /** The same in short: `int8`, `int8-channel`, `int4`, `nf4`, `fp4`, or one of these with options. */
+  /** The same in short: `int8`, `int8-channel`, `int4`, `nf4`, `fp4`, `bfloat16`, `float16`, or one of these with options. */
   quantize?: QuantizeName | QuantizeOptions
 }
 
@@ -102,6 +112,10 @@ function packingOf(
   transposed: boolean,
   { scheme, blockSize: wanted, symmetric, perRow, doubleQuant, turned }: WeightQuantization,
 ): Packing | undefined {
+  if (isHalf(scheme)) {
+    const [rows, columns] = shape
+    return { layout: { scheme, rows, columns, blockSize: columns, symmetric, transposed: false } }
+  }
   const [rows, columns] = transposed ? [shape[1], shape[0]] : shape
   const base = { scheme, rows, columns, symmetric, transposed }
   const blockSize = fittingBlockSize(base, wanted)
@@ -117,9 +131,14 @@ export interface Assignment {
   key: string
 }
 
+/** Whether a tensor of a checkpoint is as a packing would have it. */
+function isPackedAlready({ dtype }: { dtype: Dtype }, { layout: { scheme } }: Packing): boolean {
+  return isHalf(scheme) && HALF_DTYPES[scheme] === dtype
+}
+
 /**
  * Gives parameters their values, those of the plan in packed form. What is packed or converted to float32 lies in one
- * file in the cache, which is written at the first start.
+ * file in the cache, which is written at the first start; what the checkpoint holds as it is wanted is read from there.
  */
 export async function giveQuantized(
   assignments: readonly Assignment[],
@@ -128,12 +147,14 @@ export async function giveQuantized(
   options: { cacheDir?: string; joined: ReadonlyMap<string, JoinedTensor> },
 ): Promise<void> {
   const { cacheDir = defaultCacheDir(), joined } = options
-  const packed = assignments.flatMap(({ parameter, key }) => {
+  const planned = assignments.flatMap(({ parameter, key }) => {
     const packing = joined.has(key) ? undefined : plan.packings.get(parameter)
     return packing ? [{ parameter, key, packing }] : []
   })
-  const isPacked = new Set(packed.map(({ key }) => key))
-  const rest = assignments.filter(({ key }) => !isPacked.has(key))
+  const isPlanned = new Set(planned.map(({ key }) => key))
+  const asTheyAre = planned.filter(({ key, packing }) => isPackedAlready(checkpoint.info(key), packing))
+  const packed = planned.filter(entry => !asTheyAre.includes(entry))
+  const rest = assignments.filter(({ key }) => !isPlanned.has(key))
   const copied = rest.filter(({ key }) => joined.has(key) || checkpoint.info(key).dtype !== 'F32')
   const settings = [packed.map(({ key, packing }) => [key, packing]), copied.map(({ key }) => joined.get(key) ?? key)]
   const path = join(cacheDir, 'quantized', `${await fingerprint(checkpoint, settings)}.safetensors`)
@@ -148,6 +169,8 @@ export async function giveQuantized(
       ),
     ))
   for (const { parameter, key, packing } of packed) parameter.quantized = file.tensor(key, packing.layout.transposed)
+  for (const { parameter, key, packing } of asTheyAre)
+    parameter.quantized = new QuantizedTensor(key, packing.layout, checkpoint.source(key))
   const isCopied = new Set(copied.map(({ key }) => key))
   for (const { parameter, key } of rest) {
     parameter.source = isCopied.has(key) ? file.source(key) : checkpoint.source(key)

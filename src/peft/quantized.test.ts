@@ -1,14 +1,15 @@
 /** @file Adapters on a quantised base: the same losses and gradients as on the dequantised one, files, merging. */
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { compile } from '../models/function.ts'
 import { AutoConfig, AutoModelForCausalLM, type FromPretrainedOptions, type PreTrainedModel } from '../models/index.ts'
 import { BitsAndBytesConfig } from '../quantization/index.ts'
 import { floats, tensorData } from '../runtime/index.ts'
-import { valueAndGrad } from '../training/index.ts'
-import { type MemoryEntry, serializeSafetensors } from '../weights/index.ts'
+import { NodeBackend } from '../runtime/node/backend.ts'
+import { type ValueAndGradOptions, valueAndGrad } from '../training/index.ts'
+import { Checkpoint, fromFloat32, type MemoryEntry, serializeSafetensors, toFloat32 } from '../weights/index.ts'
 import { getPeftModel, LoraConfig, PeftModel, prepareModelForKbitTraining } from './index.ts'
 
 const LLAMA = {
@@ -33,6 +34,8 @@ const SCHEMES: Record<string, FromPretrainedOptions> = {
     quantizationConfig: new BitsAndBytesConfig({ ...nf4, bnb4bitUseDoubleQuant: true }),
   },
   fp4: { quantizationConfig: new BitsAndBytesConfig({ loadIn4bit: true }) },
+  bfloat16: { quantize: 'bfloat16' },
+  float16: { quantize: 'float16' },
   'LLM.int8()': { quantizationConfig: new BitsAndBytesConfig({ loadIn8bit: true }) },
 }
 
@@ -77,8 +80,8 @@ const ids = [
 ]
 const batch = { input_ids: tensorData('int64', ids), labels: tensorData('int64', ids) }
 
-async function lossAndGradient(model: PreTrainedModel | PeftModel<PreTrainedModel>) {
-  await using step = await valueAndGrad(model, (model, inputs) => model.forward(inputs).loss!)
+async function lossAndGradient(model: PreTrainedModel | PeftModel<PreTrainedModel>, options: ValueAndGradOptions = {}) {
+  await using step = await valueAndGrad(model, (model, inputs) => model.forward(inputs).loss!, options)
   const { value, grads } = await step(batch)
   return { value, gradient: grads.data }
 }
@@ -95,7 +98,7 @@ function relativeDifference(a: Float32Array, b: Float32Array): number {
 const targets = { llama: ['q_proj', 'v_proj', 'down_proj'], gpt2: ['c_attn', 'c_proj'] }
 const cases = [
   ...Object.keys(SCHEMES).map(scheme => [scheme, 'llama'] as const),
-  ...['int8', 'nf4'].map(scheme => [scheme, 'gpt2'] as const),
+  ...['int8', 'nf4', 'bfloat16'].map(scheme => [scheme, 'gpt2'] as const),
 ]
 
 describe('an adapter on a quantised base', () => {
@@ -108,6 +111,37 @@ describe('an adapter on a quantised base', () => {
     expect(Math.abs(own.value - expected.value)).toBeLessThan(1e-5 * expected.value)
     expect(relativeDifference(own.gradient, expected.gradient)).toBeLessThan(1e-5)
     expect(expected.gradient.some(value => Math.abs(value) > 1e-3)).toBe(true)
+  })
+})
+
+describe('an adapter on a quantised base whose weights are mapped in one form', () => {
+  const HOW: Record<string, ValueAndGradOptions> = {
+    mapOnce: { mapOnce: true },
+    'gradient checkpointing in the small mode': { mode: 'small', gradientCheckpointing: true },
+  }
+  const bases = [...['int8', 'int4', 'nf4'].map(scheme => [scheme, 'llama'] as const), ['nf4', 'gpt2'] as const]
+
+  it.each(bases)('%s of %s has the loss and the gradients of the dequantised model', async (scheme, type) => {
+    const base = await load(type, SCHEMES[scheme])
+    const quantized = getPeftModel(base, lora(targets[type]))
+    const expected = await lossAndGradient(getPeftModel(await dequantized(type, base), lora(targets[type])))
+    for (const [name, options] of Object.entries(HOW)) {
+      const { value, gradient } = await lossAndGradient(quantized, options)
+      expect(Math.abs(value - expected.value), name).toBeLessThan(1e-5 * expected.value)
+      expect(relativeDifference(gradient, expected.gradient), name).toBeLessThan(1e-5)
+    }
+  })
+
+  it('has no kernel that reads tables in another form than the backward pass', async () => {
+    const quantized = getPeftModel(await load('llama', SCHEMES.nf4), lora(targets.llama))
+    const loading = vi.spyOn(NodeBackend.prototype, 'load')
+    for (const options of [{}, ...Object.values(HOW)]) await lossAndGradient(quantized, options)
+    const kernels = loading.mock.calls.map(
+      ([{ model }]) => model.graph.nodes.filter(({ op }) => op === 'MatMulBnb4').length,
+    )
+    loading.mockRestore()
+    expect(kernels[0]).toBeGreaterThan(10)
+    expect(kernels.slice(1)).toEqual([0, 0])
   })
 })
 
@@ -277,3 +311,44 @@ async function gptqCopy(from: string, to: string): Promise<Map<string, Float32Ar
   await writeFile(join(to, 'config.json'), JSON.stringify(config))
   return values
 }
+
+describe('a checkpoint in bfloat16 whose weights are held in bfloat16', () => {
+  it('has the values that it has in float32, read from its own file', async () => {
+    const source = await Checkpoint.open(folders.llama)
+    const folder = join(root, 'llama-bf16')
+    await mkdir(folder)
+    const entries = await Promise.all(
+      source.names.map(async (name): Promise<MemoryEntry> => {
+        const values = toFloat32('F32', await source.read(name))
+        return { name, dtype: 'BF16', shape: source.info(name).shape, bytes: fromFloat32('BF16', values) }
+      }),
+    )
+    await source.close()
+    await writeFile(join(folder, 'model.safetensors'), serializeSafetensors(entries))
+    await copyFile(join(folders.llama, 'config.json'), join(folder, 'config.json'))
+    const [held, plain] = await Promise.all(
+      [{ quantize: 'bfloat16' } as const, {}].map(options =>
+        AutoModelForCausalLM.fromPretrained(folder, { ...options, conversionCacheDir: cache }),
+      ),
+    )
+    const inFile = held.parameters().filter(({ quantized }) => {
+      const from = quantized?.packed.source
+      return from?.kind === 'file' && from.path === join(folder, 'model.safetensors')
+    })
+    expect(inFile).toHaveLength(1 + 2 * 7)
+    const others = new Map(plain.namedParameters())
+    for (const [name, parameter] of held.namedParameters()) {
+      expect(await parameter.read()).toEqual(await others.get(name)!.read())
+    }
+    const [a, b] = [held, plain].map(model => getPeftModel(model, lora(targets.llama)))
+    const [own, expected] = [await lossAndGradient(a), await lossAndGradient(b)]
+    expect(own.value).toBeCloseTo(expected.value, 6)
+    expect(relativeDifference(own.gradient, expected.gradient)).toBeLessThan(1e-6)
+  })
+
+  it('has no blocks, and says so', async () => {
+    await expect(load('llama', { quantize: { scheme: 'bfloat16', blockSize: 32 } })).rejects.toThrow(
+      'blockSize is 32, and bfloat16 has no blocks',
+    )
+  })
+})

@@ -1,11 +1,11 @@
 /** @file What is to be quantised, and how. */
 import { didYouMean } from '../util/nearest.ts'
-import { hasCodebook, type QuantizationScheme } from './layout.ts'
+import { hasCodebook, isHalf, type QuantizationScheme } from './layout.ts'
 
 /** How the weights of one kind of layers are quantised. */
 export interface WeightQuantization {
   readonly scheme: QuantizationScheme
-  /** How many values share a scale; smaller blocks are taken where rows ask for it. */
+  /** How many values share a scale; smaller blocks are taken where rows ask for it, and schemes of 16 bits have none. */
   readonly blockSize: number
   readonly symmetric: boolean
   readonly perRow?: boolean
@@ -25,12 +25,13 @@ export interface QuantizationConfig {
 }
 
 /** Names of the simple ways to quantise. */
-export const QUANTIZE_NAMES = ['int8', 'int8-channel', 'int4', 'nf4', 'fp4'] as const
+export const QUANTIZE_NAMES = ['int8', 'int8-channel', 'int4', 'nf4', 'fp4', 'bfloat16', 'float16'] as const
 
 /**
  * A name of {@link QUANTIZE_NAMES}. `int8-channel` has one scale for each output in place of one for 32 values, and whole
  * numbers up to 63, which is somewhat less exact, and lets training multiply in 8-bit arithmetic: see
- * `quantizedProducts`.
+ * `quantizedProducts`. `bfloat16` and `float16` hold the numbers in 16 bits and compute in float32: of a checkpoint in that
+ * type nothing is lost, and its matrices are read from its own file.
  */
 export type QuantizeName = (typeof QUANTIZE_NAMES)[number]
 
@@ -67,6 +68,12 @@ export function quantizationOf(given: QuantizeName | QuantizeOptions): Quantizat
       embeddings: embeddings ? embedded : undefined,
       skipModules,
     }
+  }
+  if (isHalf(scheme)) {
+    if (options.blockSize !== undefined)
+      throw new Error(`quantize: blockSize is ${options.blockSize}, and ${scheme} has no blocks; leave it out`)
+    const half = { scheme, blockSize: 1, symmetric: true }
+    return { linear: half, embeddings: embeddings ? half : undefined, skipModules }
   }
   const blockSize = options.blockSize ?? (hasCodebook(scheme) ? 64 : 32)
   if (!Number.isInteger(Math.log2(blockSize)) || blockSize < 16 || blockSize > 256) {

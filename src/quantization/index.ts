@@ -15,7 +15,9 @@ export { READABLE_METHODS, readQuantized } from './formats/index.ts'
 export {
   explainMisfit,
   fittingBlockSize,
+  HALF_DTYPES,
   hasCodebook,
+  isHalf,
   QUANTIZATION_SCHEMES,
   type QuantizationScheme,
   type QuantizedLayout,

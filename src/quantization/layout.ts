@@ -2,12 +2,19 @@
 
 /**
  * How values are held: `int8` and `int4` are whole numbers times the scale of their block; `nf4` and `fp4` are positions
- * in a table of 16 values (bitsandbytes' 4-bit normal float and 4-bit float) times the block's largest magnitude.
+ * in a table of 16 values (bitsandbytes' 4-bit normal float and 4-bit float) times the block's largest magnitude;
+ * `bfloat16` and `float16` are the numbers themselves in 16 bits, without scales.
  */
-export type QuantizationScheme = 'int8' | 'int4' | 'nf4' | 'fp4'
+export type QuantizationScheme = 'int8' | 'int4' | 'nf4' | 'fp4' | HalfScheme
+
+/** The schemes of 16 bits, by what safetensors calls them. */
+export const HALF_DTYPES = { bfloat16: 'BF16', float16: 'F16' } as const
+
+/** A scheme of 16 bits. */
+export type HalfScheme = keyof typeof HALF_DTYPES
 
 /** The schemes. */
-export const QUANTIZATION_SCHEMES: readonly QuantizationScheme[] = ['int8', 'int4', 'nf4', 'fp4']
+export const QUANTIZATION_SCHEMES: readonly QuantizationScheme[] = ['int8', 'int4', 'nf4', 'fp4', 'bfloat16', 'float16']
 
 /** What the bytes of a quantised matrix mean. */
 export interface QuantizedLayout {
@@ -15,7 +22,7 @@ export interface QuantizedLayout {
   /** Rows (outputs) and columns (inputs), as packed: blocks lie in a row one behind the other. */
   readonly rows: number
   readonly columns: number
-  /** How many neighbouring values of a row share a scale. */
+  /** How many neighbouring values of a row share a scale; in schemes of 16 bits a whole row, and there is none. */
   readonly blockSize: number
   /** Whether zero stands in the middle of the whole numbers (128 or 8), so that blocks have no zero points of their own. */
   readonly symmetric: boolean
@@ -32,7 +39,7 @@ export interface QuantizedLayout {
 /** The sizes of what a quantised matrix is stored as. */
 export interface QuantizedSizes {
   /** Bits a value. */
-  readonly bits: 4 | 8
+  readonly bits: 4 | 8 | 16
   readonly blocks: number
   /** Bytes of the packed values; two values a byte where they take 4 bits. */
   readonly packedBytes: number
@@ -40,7 +47,10 @@ export interface QuantizedSizes {
   readonly zeroPointBytes: number
   /** Bytes of the values that are held twice more, and of their scales; 0 where they are not. */
   readonly turnedBytes: number
-  /** Everything together, with a float32 scale a block, filled up to a multiple of 64 so that neighbours are aligned. */
+  /**
+   * Everything together, with a float32 scale a block, filled up to a multiple of 64 so that neighbours are aligned. Values
+   * of 16 bits are the tensors of a checkpoint as they are, and not filled up.
+   */
   readonly totalBytes: number
 }
 
@@ -49,10 +59,19 @@ export function hasCodebook(scheme: QuantizationScheme): scheme is 'nf4' | 'fp4'
   return scheme === 'nf4' || scheme === 'fp4'
 }
 
+/** Whether a scheme holds floating-point numbers of 16 bits. */
+export function isHalf(scheme: QuantizationScheme): scheme is HalfScheme {
+  return scheme in HALF_DTYPES
+}
+
 /** The sizes of a layout. Zero points of `int4` are always stored: the kernels that dequantise need them. */
 export function sizesOf({ scheme, rows, columns, blockSize, symmetric, turned }: QuantizedLayout): QuantizedSizes {
-  const bits = scheme === 'int8' ? 8 : 4
   const count = rows * columns
+  if (isHalf(scheme)) {
+    const none = { blocks: 0, zeroPointBytes: 0, turnedBytes: 0 }
+    return { ...none, bits: 16, packedBytes: 2 * count, totalBytes: 2 * count }
+  }
+  const bits = scheme === 'int8' ? 8 : 4
   const blocks = count / blockSize
   const packedBytes = (count * bits) / 8
   const zeroPointBytes = scheme === 'int4' ? blocks / 2 : scheme === 'int8' && !symmetric ? blocks : 0
@@ -67,6 +86,7 @@ export function sizesOf({ scheme, rows, columns, blockSize, symmetric, turned }:
  */
 export function explainMisfit(layout: QuantizedLayout): string | undefined {
   const { scheme, rows, columns, blockSize, symmetric, turned } = layout
+  if (isHalf(scheme)) return undefined
   if (turned && (scheme !== 'int8' || !symmetric)) return 'only symmetric int8 can be held turned round'
   if (!Number.isInteger(Math.log2(blockSize)) || blockSize < 16 || blockSize > 4096) {
     return `the block size is ${blockSize}, expected a power of two from 16 to 4096`

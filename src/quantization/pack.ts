@@ -1,6 +1,8 @@
 /** @file Quantising: float32 values into packed ones, block by block. */
+
+import { fromFloat32 } from '../weights/index.ts'
 import { CODEBOOKS, dynamicMap, type NearestCells, NearestEntry } from './codebook.ts'
-import { hasCodebook, type QuantizedLayout, sizesOf } from './layout.ts'
+import { HALF_DTYPES, hasCodebook, isHalf, type QuantizedLayout, sizesOf } from './layout.ts'
 
 /** The parts of a quantised matrix, or of some of its whole blocks. */
 export interface PackedParts {
@@ -36,11 +38,13 @@ export function emptyParts(layout: QuantizedLayout, count = layout.rows * layout
  * - int4: symmetric, the value of largest magnitude becomes -8, so that the error is at most half a scale, and at most one
  *   at the other end; otherwise the block's range, widened to hold zero, is cut into 15 steps.
  * - nf4, fp4: the nearest entry of the table, after division by the block's largest magnitude.
+ * - bfloat16, float16: rounded to nearest, ties to even.
  *
  * A block with NaN or infinity gets a scale that is not finite.
  */
 export function packValues(values: Float32Array, layout: QuantizedLayout, options: PackOptions = {}): PackedParts {
   const parts = emptyParts(layout, values.length)
+  if (isHalf(layout.scheme)) return { ...parts, packed: fromFloat32(HALF_DTYPES[layout.scheme], values) }
   if (hasCodebook(layout.scheme)) packCodes(values, layout, nearest[layout.scheme], parts)
   else if (layout.scheme === 'int8') packInt8(values, layout, options.perRow ? layout.columns : layout.blockSize, parts)
   else if (layout.symmetric) packInt4(values, layout, parts)

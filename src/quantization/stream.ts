@@ -1,7 +1,7 @@
 /** @file Quantising a tensor of a checkpoint in pieces, so that it is never in memory as a whole. */
 import { asBytes, bytesPerElement, type TensorReader, toFloat32 } from '../weights/index.ts'
 import type { QuantizedEntry } from './file.ts'
-import type { QuantizedLayout } from './layout.ts'
+import { type QuantizedLayout, sizesOf } from './layout.ts'
 import { doubleQuantized, type PackOptions, packValues } from './pack.ts'
 import { emptyTurned, rowScalesOf, transpose, turnRows } from './tensor.ts'
 
@@ -64,7 +64,7 @@ async function* quantizedPieces(
     yield rowScalesOf(final, layout)
     written += 2 * second.signed.byteLength + 4 * layout.rows
   }
-  yield new Uint8Array(-written & 63)
+  yield new Uint8Array(sizesOf(layout).totalBytes - written)
 }
 
 /** The values in the order in which they are packed, in pieces of whole units. */

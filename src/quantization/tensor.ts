@@ -1,6 +1,6 @@
 /** @file A quantised tensor: what its bytes mean, and where they lie. */
 import { asTypedArray, type Dtype, readSource, type TensorSource } from '../weights/index.ts'
-import { explainMisfit, type QuantizedLayout, type QuantizedSizes, sizesOf } from './layout.ts'
+import { explainMisfit, isHalf, type QuantizedLayout, type QuantizedSizes, sizesOf } from './layout.ts'
 import { emptyParts, type PackedParts } from './pack.ts'
 import { unpackValues } from './unpack.ts'
 
@@ -19,7 +19,7 @@ export class QuantizedTensor {
   readonly shape: readonly [number, number]
   /** uint8 `[rows, columns / blockSize, bytes of a block]`, for tables uint8 `[bytes]`. */
   readonly packed: QuantizedPart
-  /** float32 `[rows, columns / blockSize]`, for tables float32 `[blocks]`. */
+  /** float32 `[rows, columns / blockSize]`, for tables float32 `[blocks]`, for 16 bits `[0]`. */
   readonly scales: QuantizedPart
   /** uint8 `[bytes]`; undefined where zero stands in the middle of int8. */
   readonly zeroPoints: QuantizedPart | undefined
@@ -50,7 +50,7 @@ export class QuantizedTensor {
     const isTable = layout.scheme === 'nf4' || layout.scheme === 'fp4'
     const perRow = columns / blockSize
     const packedShape = isTable ? [packedBytes] : [rows, perRow, (blockSize * bits) / 8]
-    const scalesShape = isTable ? [blocks] : [rows, perRow]
+    const scalesShape = isTable || isHalf(layout.scheme) ? [blocks] : [rows, perRow]
     this.packed = part(`${name}.packed`, 'uint8', packedShape, source, 0)
     this.scales = part(`${name}.scales`, 'float32', scalesShape, source, packedBytes)
     this.zeroPoints = zeroPointBytes
@@ -84,6 +84,7 @@ export class QuantizedTensor {
 
   /** Its parts: packed values, scales, and where it has them zero points, or signed values both ways and their scales. */
   get parts(): readonly QuantizedPart[] {
+    if (isHalf(this.layout.scheme)) return [this.packed]
     const own = this.zeroPoints ? [this.packed, this.scales, this.zeroPoints] : [this.packed, this.scales]
     return this.turned ? [...own, this.turned.packed, this.turned.signed, this.turned.scales] : own
   }

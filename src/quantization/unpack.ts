@@ -1,11 +1,14 @@
 /** @file Dequantising: packed values back into float32. */
+
+import { toFloat32 } from '../weights/index.ts'
 import { CODEBOOKS } from './codebook.ts'
-import { hasCodebook, type QuantizedLayout } from './layout.ts'
+import { HALF_DTYPES, hasCodebook, isHalf, type QuantizedLayout } from './layout.ts'
 import type { PackedParts } from './pack.ts'
 
 /** The values that packed ones stand for, in the order in which they are packed (rows one behind the other). */
 export function unpackValues({ packed, scales, zeroPoints }: PackedParts, layout: QuantizedLayout): Float32Array {
   const { scheme, blockSize } = layout
+  if (isHalf(scheme)) return toFloat32(HALF_DTYPES[scheme], packed)
   const values = new Float32Array(scales.length * blockSize)
   if (hasCodebook(scheme)) {
     const table = CODEBOOKS[scheme]

@@ -18,6 +18,7 @@ export function isQuantized(tensor: Tensor): boolean {
 
 const layoutOf = ({ node }: Tensor) => node.attributes.layout as QuantizedMatrix
 const isTable = ({ scheme }: QuantizedMatrix) => scheme === 'nf4' || scheme === 'fp4'
+const halfOf = ({ scheme }: QuantizedMatrix) => (scheme === 'bfloat16' || scheme === 'float16' ? scheme : undefined)
 
 /**
  * Writes a node that reads a quantised matrix in its packed form; undefined where it has to be dequantised.
@@ -87,7 +88,13 @@ function storedValues(tensor: Tensor, lowering: Lowering): string {
 /** Rows from `start` to `end` as they are packed, `[rows, columns]`. */
 function storedRows(tensor: Tensor, lowering: Lowering, start: number, end: number): string {
   const { columns } = layoutOf(tensor)
-  const { emitter } = lowering
+  const { emitter, weightView } = lowering
+  const half = halfOf(layoutOf(tensor))
+  if (half) {
+    const shape = [end - start, columns]
+    const view = weightView(tensor.node.inputs[0], half, shape, 2 * start * columns)
+    return typed(emitter, emitter.node('Cast', [view], { to: int(ONNX_DTYPES.float32) }), 'float32', shape)
+  }
   const values = isTable(layoutOf(tensor))
     ? codebookValues(tensor, lowering, start, end)
     : wholeNumbers(tensor, lowering, start, end)
@@ -170,6 +177,12 @@ function dequantizedRows(table: Tensor, indices: string, { shape }: Tensor, lowe
   const { emitter, shapes, cpu, weightView } = lowering
   if (transposed) return undefined
   const [packed, scales, zeroPoints] = table.node.inputs
+  const half = halfOf(layout)
+  if (half) {
+    const picked = emitter.node('Gather', [weightView(packed, half, [rows, columns]), indices], { axis: int(0) })
+    typed(emitter, picked, half, [...shape, columns])
+    return emitter.node('Cast', [picked], { to: int(ONNX_DTYPES.float32) })
+  }
   if (isTable(layout)) {
     if (columns % blockSize) return undefined
     const perRow = columns / blockSize
@@ -216,7 +229,7 @@ function quantizedLinear(node: Node, nameOf: (tensor: Tensor) => string, lowerin
     const attributes = { ...dims, quant_type: int(scheme === 'nf4' ? 1 : 0) }
     return withBias(emitter.node('MatMulBnb4', operands, attributes, MICROSOFT))
   }
-  if (isKernelForm && !dequantize && !isTable(layout)) {
+  if (isKernelForm && !dequantize && !isTable(layout) && !halfOf(layout)) {
     const bits = scheme === 'int8' ? 8 : 4
     const perRow = columns / blockSize
     const operands = [

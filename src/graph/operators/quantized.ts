@@ -3,7 +3,7 @@ import { defineOperator, type Graph, type Tensor, type Weight } from '../graph.t
 
 /** What the bytes of a quantised matrix mean; see `QuantizedLayout` in the layer `quantization`. */
 export interface QuantizedMatrix {
-  scheme: 'int8' | 'int4' | 'nf4' | 'fp4'
+  scheme: 'int8' | 'int4' | 'nf4' | 'fp4' | 'bfloat16' | 'float16'
   rows: number
   columns: number
   blockSize: number

@@ -9,6 +9,7 @@ import { measureKernels } from '../kernels.ts'
 import type { Memory, MemoryCopy } from '../memory.ts'
 import { KeptFeeds } from './kept-feeds.ts'
 import { KernelStore } from './kernel-store.ts'
+import { lostWeights } from './lost-weights.ts'
 import { PackedStore } from './packed-store.ts'
 import { placeWeights } from './weights.ts'
 
@@ -46,7 +47,12 @@ export class NodeBackend implements Backend {
     const packed = keeps && (await this.#packed(bytes, initializers, { folder, options: plain, create, session }))
     const isLoaded =
       packed && (await this.#loadPacked(() => create(packed, sessionOptions(options, graph.nodes)), packed))
-    if (!isLoaded) await create(bytes, plain)
+    if (!isLoaded) {
+      await create(bytes, plain).catch(async cause => {
+        const lost = await lostWeights(lowered.weights)
+        throw lost === undefined ? cause : new Error(lost, { cause })
+      })
+    }
     const kept = new KeptFeeds()
     return {
       run: async (feeds, details) => {

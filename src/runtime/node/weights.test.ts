@@ -86,9 +86,9 @@ describe('weights in files', () => {
     const { second } = await parametersFrom(path)
     await writeFile(path, 'x')
     const compile = () => evaluate({ y: g.neg(second.trace(new g.Graph())) })
-    await expect(compile()).rejects.toThrow(/ONNX Runtime: /)
+    await expect(compile()).rejects.toThrow(/short\.safetensors were cut off: the file has 1 bytes and had \d+ or more/)
     await rm(path)
-    await expect(compile()).rejects.toThrow(/ONNX Runtime: .*short\.safetensors/)
+    await expect(compile()).rejects.toThrow(/short\.safetensors cannot be read any more: it was moved or deleted/)
   })
 })
 

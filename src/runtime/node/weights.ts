@@ -23,7 +23,10 @@ const ONNX_NAMES: Partial<Record<Dtype, OnnxTensor['dtype']>> = {
 }
 
 /** Bytes that an element takes in a view of a weight. */
-const BYTES: Partial<Record<OnnxTensor['dtype'], number>> = { float32: 4, uint16: 2, uint8: 1, int8: 1, uint4: 0.5 }
+const BYTES: Partial<Record<OnnxTensor['dtype'], number>> = {
+  ...{ float32: 4, bfloat16: 2, float16: 2, uint16: 2 },
+  ...{ uint8: 1, int8: 1, uint4: 0.5 },
+}
 
 /** Bytes that may be written into the model itself: protocol buffers end at 2 GB. */
 const EMBEDDED_LIMIT = 1_900_000_000
