@@ -20,5 +20,11 @@ export * from './operators/rotary.ts'
 export * from './operators/rows.ts'
 export * from './operators/scan.ts'
 export * from './operators/shape.ts'
+export {
+  type FrozenPrefix,
+  type FrozenPrefixOptions,
+  findFrozenPrefix,
+  replaceTensors,
+} from './passes/frozen-prefix.ts'
 export { pushSlices } from './passes/push-slices.ts'
 export { type RewriteRule, type Rewritten, reachableNodes, rewrite } from './passes/rewrite.ts'

@@ -71,6 +71,19 @@ export interface PreparationReport {
   seconds: number
 }
 
+/** What was kept before the first step, so that it is not computed again. */
+export interface ActivationReport {
+  where: 'memory' | 'disk'
+  /** What it takes there. */
+  bytes: number
+  /** How many examples it was computed of. */
+  examples: number
+  /** The share of all operations of the training that is saved, as estimated. */
+  saved: number
+  /** What it took. */
+  seconds: number
+}
+
 /** A bad step, after which the training went on all the same. */
 export interface SkipReport {
   /** The step's number; it counts as taken, and there is no `onStepEnd` for it. */
@@ -101,6 +114,8 @@ type Callback<Event> = (event: Event, control: TrainerControl) => void | Promise
 export interface TrainerEvents<Result = unknown> {
   /** Before `onTrainBegin`, only where adapters looked at the data. */
   onPrepare: PreparationReport
+  /** Before `onTrainBegin`, only where what frozen layers compute is kept. */
+  onActivationsKept: ActivationReport
   onTrainBegin: Readonly<TrainerState>
   /** After `onTrainBegin`, only where the training goes on from a checkpoint; steps up to `step` are not told again. */
   onResume: { step: number; folder: string }

@@ -10,6 +10,9 @@ import type { TrainableModel } from './model.ts'
 
 /** Options that change nothing in what is computed: where and how often is saved, where packed weights lie. */
 const FREE: readonly TrainingOption[] = [
+  // Whether activations are kept stands beside the options.
+  'cacheActivations',
+  'cacheActivationsMemory',
   'keepPacked',
   'outputDir',
   'overwriteOutputDir',
@@ -18,7 +21,7 @@ const FREE: readonly TrainingOption[] = [
   'saveTotalLimit',
 ]
 /** Options that change rounding at most. */
-const ROUNDING: readonly TrainingOption[] = ['mode', 'threads', 'gradientCheckpointing']
+const ROUNDING: readonly string[] = ['mode', 'threads', 'gradientCheckpointing', 'keptActivations']
 
 /** What a checkpoint belongs to. */
 export interface Fingerprint {
@@ -41,6 +44,8 @@ export interface FingerprintParts {
   train: Examples<unknown>
   evaluation: Examples<unknown> | undefined
   engine?: Engine
+  /** Whether steps read activations that were kept. */
+  keepsActivations?: boolean
 }
 
 /** Values at either end of a weight of the base that are looked at: whole bases are too large to be read for this. */
@@ -48,10 +53,14 @@ const SAMPLE = 64
 
 /** Takes the fingerprint. Data is read whole; of the base's weights a few values each. */
 export async function fingerprintOf(parts: FingerprintParts): Promise<Fingerprint> {
-  const { args, model, train, evaluation } = parts
+  const { args, model, train, evaluation, keepsActivations } = parts
   const trainable = [...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad)
   return {
-    arguments: { ...argumentsOf(args), ...(await chosenProducts(parts)) },
+    arguments: {
+      ...argumentsOf(args),
+      ...(await chosenProducts(parts)),
+      ...(keepsActivations && { keptActivations: true }),
+    },
     train_data: hashData(train),
     train_examples: train.items.length,
     eval_data: evaluation ? hashData(evaluation) : null,
@@ -82,7 +91,7 @@ export function differences(saved: Fingerprint, now: Fingerprint): { major: stri
       Object.hasOwn(own, name) ? own[name] : defaults[name],
     )
     if (JSON.stringify(before) === JSON.stringify(after)) continue
-    const list = ROUNDING.includes(name as TrainingOption) ? minor : major
+    const list = ROUNDING.includes(name) ? minor : major
     list.push(`${name} was ${shown(before)} and is ${shown(after)}`)
   }
   if (saved.train_examples !== now.train_examples) {

@@ -1,6 +1,6 @@
 /** @file What the Trainer needs of a model: models of checkpoints, models with adapters, and anyone's own. */
 import type { Tensor } from '../graph/index.ts'
-import type { InputSpecs } from '../models/function.ts'
+import type { InputSpecs, SymbolicInputs } from '../models/function.ts'
 import type { Module } from '../nn/index.ts'
 
 /** A model that can be trained. */
@@ -21,6 +21,13 @@ export interface TrainableModel extends Module {
   forward(inputs: any): { loss?: Tensor; logits?: Tensor }
   /** Writes the model (or its adapter) to a folder. */
   savePretrained(folder: string): Promise<unknown>
+}
+
+/** The loss that a model computes of its inputs. Throws where it computes none. */
+export function lossOf(model: TrainableModel, inputs: SymbolicInputs): Tensor {
+  const { loss } = model.forward(inputs)
+  if (!loss) throw new Error("The model's forward returned no loss: give the examples labels")
+  return loss
 }
 
 /** The tasks that the Trainer knows metrics for. */
