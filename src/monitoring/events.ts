@@ -206,6 +206,21 @@ export function toLine(event: RunEvent): string {
   return `${JSON.stringify(event, value)}\n`
 }
 
+/** The events of a record that a process may have been killed over: lines that are no JSON are counted, from 1. */
+export function salvageLines(text: string): { events: RunEvent[]; damaged: number[] } {
+  const events: RunEvent[] = []
+  const damaged: number[] = []
+  for (const [i, line] of text.split('\n').entries()) {
+    if (line === '') continue
+    try {
+      events.push(JSON.parse(line))
+    } catch {
+      damaged.push(i + 1)
+    }
+  }
+  return { events, damaged }
+}
+
 /** The events of a file's text. A last line that is not complete is still being written, and left for later. */
 export function parseLines(text: string, path: string): RunEvent[] {
   const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n')

@@ -1,4 +1,4 @@
-import { appendFile, readFile } from 'node:fs/promises'
+import { appendFile, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { temporaryFolder } from '../../test/temporary.ts'
@@ -56,7 +56,9 @@ describe('metrics.jsonl', () => {
     await before.evaluate(10)
     await before.log(15)
     await appendFile(join(folder, METRICS_FILE), '{"event":"log","st')
-    const after = new CalledTraining([metricsFile(folder)], { step: 10, history })
+    const warnings: string[] = []
+    const onWarning = (message: string) => void warnings.push(message)
+    const after = new CalledTraining([metricsFile(folder, { onWarning })], { step: 10, history })
     await after.begin()
     await after.evaluate(10)
     await after.log(15)
@@ -64,6 +66,22 @@ describe('metrics.jsonl', () => {
     expect(events.map(({ event, step }) => `${event} ${step}`)).toEqual([
       ...['start 0', 'log 5', 'log 10', 'resume 10', 'evaluation 10', 'log 15'],
     ])
+    expect(warnings).toHaveLength(1)
+    expect(warnings[0]).toMatch(/metrics\.jsonl: left out line 6, which is not complete/)
+  })
+
+  it('is continued too where a full disk ended a line in the middle and another follows it', async () => {
+    const folder = await temporaryFolder({})
+    const { state } = await trained(folder, [5])
+    await appendFile(
+      join(folder, METRICS_FILE),
+      '{"event":"log","st{"event":"error","step":7}\n{"event":"save","step":5}',
+    )
+    const warnings: string[] = []
+    const onWarning = (message: string) => void warnings.push(message)
+    await new CalledTraining([metricsFile(folder, { onWarning })], { step: 5, history: state.history }).begin()
+    expect((await read(folder)).map(({ event }) => event)).toEqual(['start', 'log', 'save', 'resume'])
+    expect(warnings.join()).toContain('left out line 3,')
   })
 
   it('says why a training ended, what was left out, and that a paused one can be resumed', async () => {
@@ -90,6 +108,13 @@ describe('metrics.jsonl', () => {
       { event: 'error', name: 'RangeError', message: 'no' },
     ])
     expect(statusOf(events)).toBe('failed')
+  })
+
+  it('says which file could not be written and what to do', async () => {
+    const folder = await temporaryFolder({})
+    const training = await trained(folder, [5])
+    await rm(folder, { recursive: true })
+    await expect(training.log(10)).rejects.toThrow(/Could not write to .*metrics\.jsonl: ENOENT.*put it back/)
   })
 
   it('writes what is not finite as a word, and names a line that is no JSON', async () => {

@@ -34,6 +34,8 @@ export interface RecordOptions {
   details?: Readonly<Record<string, unknown>>
   /** Examples to which the model's answers are recorded at each evaluation; see `trainingSamples`. */
   samples?: Samples
+  /** Takes what should be known and prevents nothing; `console.warn` by default. */
+  onWarning?: (message: string) => void
 }
 
 /** A callback that gives each event of a training to `sink`. */

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { temporaryFolder } from '../../../test/temporary.ts'
 import { METRICS_FILE, metricsFile, readEvents } from '../metrics-file.ts'
-import { eventFiles, readEventFile } from '../testing/event-file.ts'
+import { eventFiles, readEventFile, shownValues } from '../testing/event-file.ts'
 import { CalledTraining, logOf } from '../testing/training.ts'
 import { crc32c } from './crc32c.ts'
 import { tensorBoard } from './tensorboard.ts'
@@ -67,20 +67,42 @@ describe("TensorBoard's events", () => {
     expect(texts[1].text).toMatch(/ {4}a <b> text.*\(75\.0 %\).* {4}bad.*Expected.* {4}good/s)
   })
 
-  it('are continued by a resumed training, without what came after the checkpoint or was half-written', async () => {
+  it('of a resumed training go on in a file that takes back what came after the checkpoint', async () => {
     const folder = await temporaryFolder({})
-    const before = await trained(folder)
+    const before = await trained(folder, { samples })
     const history = [...before.state.history]
     await before.log(10)
+    await before.evaluate(10)
     const [path] = await eventFiles(folder)
     await appendFile(path, (await readFile(path)).subarray(0, 30))
+    const left = await readFile(path)
+    // Twice, as when the second process is killed as well.
+    for (let i = 0; i < 2; i++) {
+      const after = new CalledTraining([tensorBoard(folder, { samples })], { step: 5, history: [...history] })
+      await after.begin()
+      await after.log(10)
+      await after.log(15)
+    }
+    expect(await eventFiles(folder)).toHaveLength(3)
+    expect(await readFile(path)).toEqual(left)
+    const shown = await shownValues(folder)
+    const steps = (wanted: string) => shown.filter(({ tag }) => tag === wanted).map(({ step }) => step)
+    expect(steps('arguments')).toEqual([0])
+    expect(steps('train/loss')).toEqual([5, 10, 15])
+    expect(steps('eval/loss')).toEqual([5])
+    expect(steps('samples/1')).toEqual([5])
+  })
+
+  it("of the checkpoint's own step are told once, also where they come after the checkpoint again", async () => {
+    const folder = await temporaryFolder({})
+    const before = await trained(folder)
+    // The checkpoint of step 5 was written between the log and the evaluation.
+    const history = before.state.history.slice(0, 1)
     const after = new CalledTraining([tensorBoard(folder)], { step: 5, history })
     await after.begin()
-    await after.log(10)
-    expect(await eventFiles(folder)).toEqual([path])
-    const { values } = await readEventFile(path)
-    expect(values.filter(({ tag }) => tag === 'train/loss').map(({ step }) => step)).toEqual([5, 10])
-    expect(values.filter(({ tag }) => tag === 'eval/loss').map(({ step }) => step)).toEqual([5])
+    await after.evaluate(5)
+    const told = (await shownValues(folder)).map(({ tag, step }) => `${tag} ${step}`)
+    expect(told.filter(name => /loss/.test(name))).toEqual(['train/loss 5', 'eval/loss 5'])
   })
 
   it('of an earlier training are replaced, and those of other programs left alone', async () => {

@@ -50,26 +50,37 @@ function fieldsOf(bytes: Buffer): Fields {
 
 const first = (fields: Fields, field: number) => fields.get(field)?.[0]
 
-/** The values of a file. Throws where a checksum is wrong or the file ends within a record. */
-export async function readEventFile(path: string): Promise<{ versions: string[]; values: ReadValue[] }> {
+/** What one event says. */
+interface ReadEvent {
+  step: number
+  version?: string
+  /** Whether its session log says START. */
+  isStart: boolean
+  values: ReadValue[]
+}
+
+/** The events of a file; up to the first incomplete one, or else that throws, as a wrong checksum does. */
+async function eventsOf(path: string, { isWhole = true } = {}): Promise<ReadEvent[]> {
   const file = await readFile(path)
-  const [versions, values]: [string[], ReadValue[]] = [[], []]
+  const events: ReadEvent[] = []
   for (let at = 0; at < file.length; ) {
+    if (!isWhole && (file.length < at + 12 || file.length < at + 16 + Number(file.readBigUInt64LE(at)))) break
     const length = Number(file.readBigUInt64LE(at))
     const data = file.subarray(at + 12, at + 12 + length)
     if (file.readUInt32LE(at + 8) !== checksum(file.subarray(at, at + 8))) throw new Error('wrong checksum of a length')
     if (file.readUInt32LE(at + 12 + length) !== checksum(data)) throw new Error('wrong checksum of a record')
     at += length + 16
     const event = fieldsOf(data)
-    const version = first(event, 3)
-    if (version) versions.push(version.bytes.toString())
-    const summary = first(event, 5)
-    if (!summary) continue
-    for (const { bytes } of fieldsOf(summary.bytes).get(1) ?? []) {
+    const step = first(event, 2)?.number ?? 0
+    const [version, summary, session] = [first(event, 3), first(event, 5), first(event, 7)]
+    const values: ReadValue[] = []
+    const isStart = session !== undefined && first(fieldsOf(session.bytes), 1)?.number === 1
+    events.push({ step, isStart, values, ...(version && { version: version.bytes.toString() }) })
+    for (const { bytes } of summary ? (fieldsOf(summary.bytes).get(1) ?? []) : []) {
       const value = fieldsOf(bytes)
       const [scalar, tensor, metadata] = [first(value, 2), first(value, 8), first(value, 9)]
       values.push({
-        step: first(event, 2)?.number ?? 0,
+        step,
         tag: first(value, 1)!.bytes.toString(),
         ...(scalar && { scalar: scalar.bytes.readFloatLE() }),
         ...(tensor && { text: first(fieldsOf(tensor.bytes), 8)!.bytes.toString() }),
@@ -77,7 +88,32 @@ export async function readEventFile(path: string): Promise<{ versions: string[];
       })
     }
   }
-  return { versions, values }
+  return events
+}
+
+/** The values of a file. Throws where a checksum is wrong or the file ends within a record. */
+export async function readEventFile(path: string): Promise<{ versions: string[]; values: ReadValue[] }> {
+  const events = await eventsOf(path)
+  return {
+    versions: events.flatMap(({ version }) => (version === undefined ? [] : [version])),
+    values: events.flatMap(({ values }) => values),
+  }
+}
+
+/**
+ * What TensorBoard shows of a folder: the files in the order of their names, each up to where it is complete. A session
+ * that starts, other than the first one, takes back what was told of its step and later ones.
+ */
+export async function shownValues(folder: string): Promise<ReadValue[]> {
+  let shown: ReadValue[] = []
+  let sessions = 0
+  for (const path of (await eventFiles(folder)).sort()) {
+    for (const { step, isStart, values } of await eventsOf(path, { isWhole: false })) {
+      if (isStart && sessions++ > 0) shown = shown.filter(value => value.step < step)
+      shown.push(...values)
+    }
+  }
+  return shown
 }
 
 /** The event files of a folder. */
