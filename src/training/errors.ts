@@ -20,10 +20,9 @@ export class TrainingInterrupted extends Error {
   }
 }
 
-/** A loss, gradient or value that is not finite. The model holds the values from before that step. */
-export class NonFiniteError extends Error {
-  override readonly name = 'NonFiniteError'
-  /** The step that could not be taken, counted from 1. */
+/** A step that was not taken. The model holds the values from before it. */
+abstract class BadStepError extends Error {
+  /** The step, counted from 1. */
   readonly step: number
 
   constructor(step: number, message: string) {
@@ -32,16 +31,14 @@ export class NonFiniteError extends Error {
   }
 }
 
-/** A loss far above those before it, where `onSpike` is 'stop'. The model holds the values from before that step. */
-export class LossSpikeError extends Error {
-  override readonly name = 'LossSpikeError'
-  /** The step that was not taken, counted from 1. */
-  readonly step: number
+/** A loss, gradient or value that is not finite. The model holds the values from before that step. */
+export class NonFiniteError extends BadStepError {
+  override readonly name = 'NonFiniteError'
+}
 
-  constructor(step: number, message: string) {
-    super(message)
-    this.step = step
-  }
+/** A loss far above those before it, where `onSpike` is 'stop'. The model holds the values from before that step. */
+export class LossSpikeError extends BadStepError {
+  override readonly name = 'LossSpikeError'
 }
 
 /**

@@ -164,9 +164,17 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) => new Uint8A
 
 /** The first and the last values of a parameter, wherever they lie; undefined where that is not known yet. */
 async function sample(parameter: Parameter): Promise<Float32Array | undefined> {
-  if (!parameter.hasValue || parameter.isPending || parameter.quantized) return undefined
-  const { source } = parameter
-  const size = parameter.size
+  if (!parameter.hasValue || parameter.isPending) return undefined
+  const { quantized } = parameter
+  const sources = quantized ? [quantized.packed.source, quantized.scales.source] : [parameter.source]
+  const sampled = await Promise.all(sources.map(endsOf))
+  return sampled.some(found => found === undefined)
+    ? undefined
+    : Float32Array.from(sampled.flatMap(found => [...found!]))
+}
+
+async function endsOf(source: TensorSource): Promise<Float32Array | undefined> {
+  const size = source.shape.reduce((a, b) => a * b, 1)
   const ends =
     size <= 2 * SAMPLE
       ? [[0, size]]

@@ -1,8 +1,16 @@
 /** @file Tests of summing and clipping gradients. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { Gradients, Parameter, ParameterVector } from '../nn/index.ts'
+import { defaultEngine } from '../runtime/index.ts'
 import { clipGradNorm, GradientSum } from './gradient.ts'
+import { SGD } from './optimizers/sgd.ts'
+import { BagClassifier, bags } from './testing/models.ts'
+import { Trainer } from './trainer.ts'
+
+afterAll(async () => (await defaultEngine()).dispose())
 
 const vector = new ParameterVector([['p', Parameter.from([0, 0], [2])]])
 const gradients = (...values: number[]) => new Gradients(vector, Float32Array.from(values))
@@ -45,5 +53,41 @@ describe('GradientSum', () => {
 
   it('has no total before anything was added', () => {
     expect(() => new GradientSum().total).toThrow(/No gradients/)
+  })
+})
+
+describe('a step of many passes', () => {
+  it('holds one vector of gradients, into which that of each pass is added and which the optimizer gets', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const given: WeakRef<Float32Array>[] = []
+    const held: number[][] = []
+    const isFirst: boolean[] = []
+    const { add } = GradientSum.prototype
+    const { step } = SGD.prototype
+    // Spies of vitest would keep what they were called with.
+    GradientSum.prototype.add = function (grads, weight) {
+      collect()
+      held.push(given.flatMap((vector, i) => (vector.deref() ? [i] : [])))
+      given.push(new WeakRef(grads.data))
+      add.call(this, grads, weight)
+    }
+    SGD.prototype.step = function (grads) {
+      isFirst.push(grads.data === given[0].deref())
+      step.call(this, grads)
+    }
+    try {
+      const args = { perDeviceTrainBatchSize: 2, gradientAccumulationSteps: 6, maxSteps: 1, threads: 1 }
+      await new Trainer({
+        model: new BagClassifier(),
+        trainDataset: bags(12),
+        args: { ...args, optim: 'sgd' },
+      }).train()
+    } finally {
+      GradientSum.prototype.add = add
+      SGD.prototype.step = step
+    }
+    expect(held).toEqual([[], [0], [0], [0], [0], [0]])
+    expect(isFirst).toEqual([true])
   })
 })

@@ -1,5 +1,6 @@
 /** @file Training: losses with gradients, optimizers, schedules, metrics, and the Trainer. */
 export {
+  type CacheActivations,
   type IntervalStrategy,
   type NonFinitePolicy,
   type SaveStrategy,
@@ -9,6 +10,7 @@ export {
   type TrainingOption,
 } from './arguments.ts'
 export {
+  type ActivationReport,
   EarlyStoppingCallback,
   type EarlyStoppingOptions,
   type EvaluationLog,

@@ -9,6 +9,8 @@ export interface TrainableModel extends Module {
   readonly config?: object
   /** What the model is for, by PEFT's names. */
   readonly task?: string
+  /** Whether the loss compares the rows of a batch with each other, so that one alone has none of its own. */
+  readonly comparesRows?: boolean
   /** The inputs with their symbolic dimensions. */
   inputSpecs(): InputSpecs
   /**

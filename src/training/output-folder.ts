@@ -4,7 +4,7 @@ import { constants, type Dirent } from 'node:fs'
 import { access, mkdir, readdir, readFile, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { dirname, extname, join, relative, resolve } from 'node:path'
 import type { Module } from '../nn/index.ts'
-import { syncFolder } from '../util/files.ts'
+import { makeFolder, syncFolder } from '../util/files.ts'
 import { Checkpoints, syncTree } from './checkpoints.ts'
 import { RunLock } from './run-lock.ts'
 
@@ -112,9 +112,9 @@ export class OutputFolder {
   /** Saves a model: `save` writes to a new folder, whose files then take the place of those of the model before. */
   async write(save: (folder: string) => Promise<unknown>): Promise<void> {
     const fresh = join(this.path, `.model.${randomBytes(6).toString('hex')}.tmp`)
-    let made: string | undefined
+    let made = false
     try {
-      made = await mkdir(this.path, { recursive: true })
+      made = await makeFolder(this.path)
       await this.#install()
       await mkdir(fresh)
       await save(fresh)
@@ -126,7 +126,7 @@ export class OutputFolder {
       await rename(fresh, join(this.path, READY))
     } catch (cause) {
       await rm(fresh, { recursive: true, force: true })
-      if (made !== undefined) await rmdir(this.path).catch(() => undefined)
+      if (made) await rmdir(this.path).catch(() => undefined)
       const reason = cause instanceof Error ? cause.message : String(cause)
       throw new Error(`Could not save to ${this.path}: ${reason} What was there before is unchanged.`, { cause })
     }

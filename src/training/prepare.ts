@@ -13,6 +13,8 @@ export type PreparationBatch = Readonly<Record<string, TensorData>>
 export interface PrepareOptions<M extends Module> extends Omit<FunctionOptions, 'parameters' | 'profile'> {
   /** The loss of a batch; by default the `loss` that the model's forward gives. */
   loss?: (model: M, inputs: SymbolicInputs) => Tensor
+  /** Whether the loss compares the rows of a batch: then whole batches stand for single examples. */
+  comparesRows?: boolean
   /** Stops it between two gradients. */
   signal?: AbortSignal
 }
@@ -33,7 +35,7 @@ export async function prepareAdapters<M extends Module>(
   options: PrepareOptions<PeftModel<M>> = {},
 ): Promise<string[]> {
   const waiting = peft.activeAdapters.filter(name => peft.needsPreparation(name))
-  const kept = new KeptBatches(batches)
+  const kept = new KeptBatches(batches, options.comparesRows ?? false)
   for (const name of waiting) {
     if (!(await kept.at(0)))
       throw new Error(`prepareAdapters: there is no data for ${waiting.join(', ')}; give some batches`)
@@ -45,9 +47,12 @@ export async function prepareAdapters<M extends Module>(
 /** Batches that are drawn when they are first needed and can be read again. */
 class KeptBatches {
   readonly #drawn: PreparationBatch[] = []
+  readonly #isWhole: boolean
   readonly #source: Iterator<PreparationBatch> | AsyncIterator<PreparationBatch>
 
-  constructor(batches: Iterable<PreparationBatch> | AsyncIterable<PreparationBatch>) {
+  /** @param isWhole whether batches are never cut into examples */
+  constructor(batches: Iterable<PreparationBatch> | AsyncIterable<PreparationBatch>, isWhole: boolean) {
+    this.#isWhole = isWhole
     this.#source =
       Symbol.asyncIterator in batches
         ? batches[Symbol.asyncIterator]()
@@ -75,7 +80,7 @@ class KeptBatches {
       if (!batch) return
       const size = rowsOf(batch)
       const count = Math.min(size, limit - seen)
-      if (perExample) for (let row = 0; row < count; row++) yield example(batch, row, size)
+      if (perExample && !this.#isWhole) for (let row = 0; row < count; row++) yield example(batch, row, size)
       else yield batch
       seen += size
     }
@@ -110,7 +115,7 @@ function example(batch: PreparationBatch, row: number, rows: number): Preparatio
 function tools<M extends Module>(
   peft: PeftModel<M>,
   batches: KeptBatches,
-  { loss = modelLoss, signal, ...options }: PrepareOptions<PeftModel<M>>,
+  { loss = modelLoss, signal, comparesRows: _, ...options }: PrepareOptions<PeftModel<M>>,
 ): PreparationTools {
   return {
     async *gradients(

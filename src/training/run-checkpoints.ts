@@ -13,6 +13,7 @@ import type { Fingerprint } from './fingerprint.ts'
 import type { TrainableModel } from './model.ts'
 import type { Optimizer, OptimizerState } from './optimizers/optimizer.ts'
 import type { OutputFolder } from './output-folder.ts'
+import type { SourceFiles } from './source-files.ts'
 import { namedEntries, namedValues, optimizerEntries, optimizerVectors, type Tensors } from './tensor-state.ts'
 import {
   countsOf,
@@ -54,6 +55,8 @@ export interface CheckpointedParts {
   train: Examples<unknown>
   evaluation: Examples<unknown> | undefined
   engine?: Engine
+  /** Whether steps read activations that were kept. */
+  keepsActivations?: boolean
   vector: ParameterVector
   optimizer: Optimizer
   best: BestModel
@@ -70,6 +73,7 @@ export interface CheckpointedParts {
 export class RunCheckpoints {
   readonly #parts: CheckpointedParts
   #fingerprint: Promise<Fingerprint> | undefined
+  #sources: SourceFiles | undefined
   /** The step whose checkpoint is there as it should be. */
   #savedStep: number | undefined
   #lastStep: number | undefined
@@ -81,6 +85,34 @@ export class RunCheckpoints {
   /** The folder of the last checkpoint that was written or gone on from. */
   get lastFolder(): string | undefined {
     return this.#lastStep === undefined ? undefined : this.#parts.output.checkpoints.path(this.#lastStep)
+  }
+
+  /** Notes what the training is made of before its first step: files may change afterwards. */
+  async begin(): Promise<void> {
+    const { SourceFiles } = await import('./source-files.ts')
+    this.#sources = await SourceFiles.of(this.#parts.model)
+    await this.#takeFingerprint()
+  }
+
+  /**
+   * Refuses to save what was learnt from weights that changed on disk while the training read them.
+   *
+   * @throws {CheckpointError} naming the files
+   */
+  async requireSameBase(): Promise<void> {
+    const changed = (await this.#sources?.changed()) ?? []
+    if (changed.length === 0) return
+    const { fingerprintOf } = await import('./fingerprint.ts')
+    const { SourceFiles } = await import('./source-files.ts')
+    const now = await fingerprintOf(this.#parts).catch(() => undefined)
+    if (now?.frozen !== (await this.#takeFingerprint()).frozen) {
+      throw new CheckpointError(
+        `The weights of the base changed while they were trained on, so step ${this.#parts.progress.state.step} is not ` +
+          `saved: ${changed.join(', ')} ${changed.length > 1 ? 'were' : 'was'} written to. Put back what was there when the ` +
+          `training began. ${this.#whatIsThere()}`,
+      )
+    }
+    this.#sources = await SourceFiles.of(this.#parts.model)
   }
 
   /**
@@ -99,6 +131,7 @@ export class RunCheckpoints {
           "with a lower learningRate, or with onNonFinite: 'backoff'.",
       )
     }
+    await this.requireSameBase()
     try {
       const folder = await output.checkpoints.write(
         { step, reason, ...(await this.#contents()) },

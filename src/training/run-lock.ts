@@ -1,8 +1,9 @@
 /** @file One training at a time writes to a folder: a lock file that says who holds it. Node only. */
 import { closeSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
-import { mkdir, rmdir } from 'node:fs/promises'
+import { rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { makeFolder } from '../util/files.ts'
 import { OutputFolderInUseError } from './errors.ts'
 
 /** The file's name. */
@@ -38,7 +39,7 @@ export class RunLock {
    * @throws {OutputFolderInUseError} when another training holds it
    */
   static async acquire(folder: string): Promise<RunLock> {
-    const made = (await mkdir(folder, { recursive: true })) !== undefined
+    const made = await makeFolder(folder)
     // From here on nothing is awaited: between looking and taking there is as little time as can be.
     try {
       create(join(folder, LOCK_FILE))

@@ -1,12 +1,16 @@
 /** @file One training from its first step to its last. */
+import type { SymbolicInputs } from '../models/function.ts'
 import { type Gradients, ParameterVector } from '../nn/index.ts'
 import { hostOf } from '../peft/hosts.ts'
 import { PeftModel } from '../peft/index.ts'
 import type { Engine } from '../runtime/index.ts'
+import { type KeptActivations, keepActivations } from './activations/keep.ts'
+import type { StepOptions } from './activations/prefix.ts'
 import { Anomalies, type Anomaly } from './anomalies.ts'
 import type { TrainingArguments } from './arguments.ts'
 import { BestModel } from './best-model.ts'
 import {
+  type ActivationReport,
   EarlyStoppingCallback,
   type EvaluationLog,
   type EventCallbacks,
@@ -25,7 +29,7 @@ import { CheckpointError, LossSpikeError, NonFiniteError, TrainingInterrupted } 
 import type { Evaluator, Predictions } from './evaluation.ts'
 import { type Examples, rowOf } from './examples.ts'
 import { clipGradNorm, GradientSum } from './gradient.ts'
-import { skipsFirstLabel, type TrainableModel, type TrainingTask } from './model.ts'
+import { lossOf, skipsFirstLabel, type TrainableModel, type TrainingTask } from './model.ts'
 import { createOptimizer } from './optimizers/create.ts'
 import type { Optimizer } from './optimizers/optimizer.ts'
 import type { OutputFolder } from './output-folder.ts'
@@ -102,6 +106,11 @@ const initialState = ({ maxSteps }: StepPlan): TrainerState => ({
   history: [],
 })
 
+/** Aborted when the training shall end or pause. */
+function anySignal({ signal, pauseSignal }: { signal?: AbortSignal; pauseSignal?: AbortSignal }): AbortSignal {
+  return AbortSignal.any([signal, pauseSignal].filter(given => given !== undefined))
+}
+
 /** Lets adapters whose method wants it look at the training data, in the order of its first pass. */
 async function prepare<E>(
   { model, args, train, collate, engine, ...signals }: RunOptions<E>,
@@ -114,14 +123,36 @@ async function prepare<E>(
   }
   const started = performance.now()
   const { mode, threads, keepPacked } = args
-  const signal = AbortSignal.any([signals.signal, signals.pauseSignal].filter(given => given !== undefined))
+  const signal = anySignal(signals)
   const inputs = model.inputSpecs()
-  const adapters = await prepareAdapters(peft, batches(), { inputs, mode, threads, keepPacked, engine, signal }).catch(
-    error => {
-      throw signal.aborted ? new TrainingInterrupted(initialState(plan), signal.reason, 'nothing was saved.') : error
-    },
-  )
+  // A model of one's own around the one with adapters has inputs and a loss of its own.
+  const loss = model === peft ? undefined : (_: unknown, batch: SymbolicInputs) => lossOf(model, batch)
+  const { comparesRows } = model
+  const how = { inputs, mode, threads, keepPacked, engine, signal, loss, comparesRows }
+  const adapters = await prepareAdapters(peft, batches(), how).catch(error => {
+    throw signal.aborted ? new TrainingInterrupted(initialState(plan), signal.reason, 'nothing was saved.') : error
+  })
   return adapters.length ? { adapters, seconds: (performance.now() - started) / 1000 } : undefined
+}
+
+/** Keeps what frozen layers compute, where that pays. */
+async function keep<E>(
+  options: RunOptions<E>,
+  made: { plan: StepPlan; vector: ParameterVector; collate: DataCollator<E>; how: StepOptions },
+): Promise<KeptActivations | undefined> {
+  const { model, args, train, collate, padding, output, onWarning } = options
+  const signal = anySignal(options)
+  return keepActivations({
+    ...made,
+    ...{ model, args, onWarning, signal },
+    items: train.items,
+    isPacked: made.collate !== collate,
+    isOwnCollator: padding === undefined,
+    folder: output?.path,
+  }).catch(error => {
+    if (!signal.aborted) throw error
+    throw new TrainingInterrupted(initialState(made.plan), signal.reason, 'nothing was saved by this run.')
+  })
 }
 
 /** One training: the loop over steps, with what happens between them. */
@@ -147,6 +178,7 @@ export class TrainingRun<E> {
     batches: StepBatches,
     vector: ParameterVector,
     step: StepFunction,
+    kept: ActivationReport | undefined,
   ) {
     const { args, model, output, evaluation } = options
     this.#options = options
@@ -186,6 +218,7 @@ export class TrainingRun<E> {
         ...options,
         output,
         evaluation: evaluation?.examples,
+        keepsActivations: kept !== undefined,
         vector,
         optimizer: this.#optimizer,
         best: this.#best,
@@ -202,7 +235,6 @@ export class TrainingRun<E> {
     const { items } = options.train
     const plan = new StepPlan(items, args, args.groupByLength && !mayPack(options))
     const collate = passCollator(options, plan)
-    const batches = new StepBatches(at => collate(at.map(i => items[i])))
     model.initialize(args.seed)
     const preparation = await prepare(options, plan)
     const trainable = [...model.namedParameters()].filter(([, parameter]) => parameter.requiresGrad)
@@ -212,27 +244,21 @@ export class TrainingRun<E> {
       )
     }
     const vector = await ParameterVector.load(trainable)
-    const step = await valueAndGrad(
-      model,
-      (_, inputs) => {
-        const { loss } = model.forward(inputs)
-        if (!loss) throw new Error("The model's forward returned no loss: give the examples labels")
-        return loss
-      },
-      {
+    const { mode, gradientCheckpointing, threads, keepPacked, quantizedProducts } = args
+    const how = { mode, gradientCheckpointing, threads, keepPacked, quantizedProducts, engine }
+    const kept = await keep(options, { plan, vector, collate, how })
+    const step =
+      kept?.step ??
+      (await valueAndGrad(model, (_, inputs) => lossOf(model, inputs), {
         inputs: model.inputSpecs(),
         parameters: vector,
-        mode: args.mode,
-        gradientCheckpointing: args.gradientCheckpointing,
-        threads: args.threads,
-        keepPacked: args.keepPacked,
-        quantizedProducts: args.quantizedProducts,
-        engine,
-      },
-    )
-    const run = new TrainingRun(options, plan, batches, vector, step)
+        ...how,
+      }))
+    const batches = new StepBatches(at => kept?.batch(at) ?? collate(at.map(i => items[i])))
+    const run = new TrainingRun(options, plan, batches, vector, step, kept?.report)
     try {
       if (preparation) await run.#call('onPrepare', preparation)
+      if (kept) await run.#call('onActivationsKept', kept.report)
       return await run.#train()
     } catch (error) {
       // What went wrong first is what the caller has to know.
@@ -240,7 +266,7 @@ export class TrainingRun<E> {
       throw error
     } finally {
       batches.cancel()
-      await step.dispose()
+      await (kept ?? step).dispose()
       await run.#evaluator?.dispose()
     }
   }
@@ -252,6 +278,7 @@ export class TrainingRun<E> {
   async #train(): Promise<TrainResult> {
     const { resume } = this.#options
     this.#optimizer.beforeTraining({ totalSteps: this.#plan.maxSteps })
+    await this.#checkpoints?.begin()
     if (resume) await this.#restore(resume)
     await this.#call('onTrainBegin', this.#state)
     if (resume) {
@@ -485,6 +512,7 @@ export class TrainingRun<E> {
     if (!this.#vector.data.every(Number.isFinite)) {
       throw this.#nonFinite('the last step made values that are not finite, which are not saved', [])
     }
+    await this.#checkpoints?.requireSameBase()
     try {
       await output.write(saveModel)
     } catch (cause) {
