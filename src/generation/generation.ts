@@ -8,8 +8,9 @@ import { generationDefaults, modelTokenizer, type SpecialTokens, specialTokens }
 import { checkGiven, type GenerationSettings, limitsOf, type ModelLimits, resolveSettings } from './options.ts'
 import { acquireProgram } from './programs.ts'
 import { checkPrompts, checkRecordings } from './prompts.ts'
-import { DecodingSession, type Prelude } from './session.ts'
-import { ADAPTER_INDICES, type GenerationTrace, generationTrace, sourceSpecs } from './trace.ts'
+import type { DecodingSession } from './session.ts'
+import { SessionSource } from './session-source.ts'
+import { ADAPTER_INDICES, sourceSpecs } from './trace.ts'
 
 /** Prompts that were read. */
 export interface ReadPrompts extends AsyncDisposable {
@@ -29,14 +30,10 @@ export class Generation {
   readonly #model: GenerativeModel
   readonly #options: GenerateOptions
   readonly #limits: ModelLimits
-  readonly #trace: GenerationTrace
-  readonly #values: ParameterSnapshot
+  readonly #source: SessionSource
   readonly #encoderValues: ParameterSnapshot | undefined
-  readonly #preludeValues: ParameterSnapshot | undefined
   /** Which adapter computes each row, where they differ. */
   readonly #rows: Readonly<Record<string, TensorData>>
-  /** How many positions adapters take before every text. */
-  readonly #virtualTokens: number
   /** The spectrograms of recordings, for a model that hears. */
   readonly #recordings: TensorData | undefined
 
@@ -50,18 +47,18 @@ export class Generation {
     if (model.task === 'CAUSAL_LM') refuseDecoderOptions(options)
     this.#model = model
     const rows = options.adapterNames && rowsOf(model, options.adapterNames)
-    this.#trace = generationTrace(model, rows?.names)
-    const { fed, encoder, prelude } = this.#trace
-    this.#virtualTokens = prelude?.length ?? 0
+    this.#source = new SessionSource(model, rows?.names)
+    const { virtualTokens } = this.#source
+    const { encoder } = this.#source.trace
     this.#options = options
     const { vocabSize, maxPositions } = limitsOf(model.config)
-    this.#limits = { vocabSize, maxPositions: maxPositions - this.#virtualTokens }
+    this.#limits = { vocabSize, maxPositions: maxPositions - virtualTokens }
     checkGiven(options, this.#limits)
     const features = encoder && sourceSpecs(model).input_features
     this.#recordings = features && checkRecordings(inputs, features.shape)
     this.prompts = this.#recordings
       ? Array.from({ length: this.#recordings.dims[0] }, () => [])
-      : checkPrompts(inputs, this.#limits, this.#virtualTokens)
+      : checkPrompts(inputs, this.#limits, virtualTokens)
     this.beginnings = this.prompts
     if (rows && rows.indices.data.length !== this.prompts.length) {
       throw new Error(
@@ -69,9 +66,7 @@ export class Generation {
       )
     }
     this.#rows = rows ? { [ADAPTER_INDICES]: rows.indices } : {}
-    this.#values = fed.snapshot()
     this.#encoderValues = encoder?.fed.snapshot()
-    this.#preludeValues = prelude?.fed.snapshot()
   }
 
   /** The options, completed by what the model's folder says. Throws when they contradict each other. */
@@ -86,25 +81,13 @@ export class Generation {
   /** Reads the prompts. */
   async read(settings: GenerationSettings): Promise<ReadPrompts> {
     const tokens = specialTokens(this.#model, settings)
-    if (this.#trace.encoder) {
+    if (this.#source.trace.encoder) {
       const beginning = settings.decoderInputIds ?? [decoderStart(tokens, this.#model)]
       this.beginnings = this.prompts.map(() => beginning)
     }
     const constants = await this.#encode(tokens, settings)
-    const program = await acquireProgram(this.#base, this.#trace, settings)
-    const session = new DecodingSession(program, {
-      ...settings,
-      maxPositions: settings.maxPositions + this.#virtualTokens,
-      prelude: this.#prelude(settings),
-      padTokenId: tokens.padTokenId,
-      inputs: this.#trace.inputs,
-      cache: this.#trace.cache,
-      parameters: await this.#values.feeds(),
-    })
-    const dispose = async () => {
-      await session[Symbol.asyncDispose]()
-      program[Symbol.dispose]()
-    }
+    const open = await this.#source.open({ ...settings, padTokenId: tokens.padTokenId })
+    const { session } = open
     try {
       const logits = await session.join(this.beginnings, { ...constants, ...this.#rows })
       const chooserOptions = (prompt: number) => ({
@@ -113,29 +96,10 @@ export class Generation {
         beginning: this.beginnings[prompt],
         source: this.#recordings ? undefined : this.prompts[prompt],
       })
-      return { session, logits, chooserOptions, [Symbol.asyncDispose]: dispose }
+      return { session, logits, chooserOptions, [Symbol.asyncDispose]: () => open[Symbol.asyncDispose]() }
     } catch (error) {
-      await dispose()
+      await open[Symbol.asyncDispose]()
       throw error
-    }
-  }
-
-  /** The model without adapters, with which compiled programs are kept. */
-  get #base(): object {
-    return this.#model.getBaseModel?.() ?? this.#model
-  }
-
-  /** The keys and values of what stands before every text; undefined where there is nothing. */
-  #prelude(settings: GenerationSettings): Prelude | undefined {
-    const { prelude } = this.#trace
-    if (!prelude) return undefined
-    return {
-      length: prelude.length,
-      compute: async store => {
-        // It runs once and is short: the engine need not keep the weights in a form of its own for it.
-        using program = await acquireProgram(this.#base, prelude, { ...settings, mode: 'small' })
-        await program.run(await this.#preludeValues!.feeds(), { store })
-      },
     }
   }
 
@@ -144,9 +108,10 @@ export class Generation {
     { padTokenId }: SpecialTokens,
     settings: GenerationSettings,
   ): Promise<Record<string, TensorData> | undefined> {
-    const { encoder } = this.#trace
+    const { base, trace } = this.#source
+    const { encoder } = trace
     if (!encoder) return undefined
-    using program = await acquireProgram(this.#base, encoder, settings)
+    using program = await acquireProgram(base, encoder, settings)
     const parameters = await this.#encoderValues!.feeds()
     const recordings = this.#recordings
     if (recordings) return program.run({ ...this.#rows, input_features: recordings, ...parameters })

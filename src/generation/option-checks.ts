@@ -129,6 +129,7 @@ const CHECKS: Record<keyof GenerateOptions, Check> = {
   quantizedProducts: anything,
   keepPacked: anything,
   cacheBucket: whole(1),
+  prefillChunk: whole(1),
 }
 
 /** Options of Transformers that ask for what is not computed here, and what to do in their place. */

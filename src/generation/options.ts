@@ -54,8 +54,45 @@ export interface GenerationSettings
   lengthPenalty: number
   renormalizeLogits: boolean
   cacheBucket: number
+  prefillChunk: number
   vocabSize: number
 }
+
+/** What holds where nothing else is said: Transformers' defaults, and ours for what it does not have. */
+export const DEFAULTS = {
+  doSample: false,
+  numBeams: 1,
+  numReturnSequences: 1,
+  earlyStopping: false,
+  lengthPenalty: 1,
+  renormalizeLogits: false,
+  temperature: 1,
+  topK: 50,
+  topP: 1,
+  minP: 0,
+  typicalP: 1,
+  epsilonCutoff: 0,
+  etaCutoff: 0,
+  repetitionPenalty: 1,
+  encoderRepetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  noRepeatNgramSize: 0,
+  encoderNoRepeatNgramSize: 0,
+  badWordsIds: [],
+  sequenceBias: [],
+  logitBias: {},
+  exponentialDecayLengthPenalty: null,
+  minNewTokens: 0,
+  minLength: 0,
+  logprobs: false,
+  topLogprobs: 0,
+  cacheBucket: 64,
+  prefillChunk: 512,
+} as const satisfies Partial<GenerationSettings>
+
+/** How long new texts may be where no length is said, as in Transformers. */
+const MAX_NEW_TOKENS = 20
 
 /** What the configuration of a model limits. */
 export interface ModelLimits {
@@ -108,42 +145,18 @@ export function resolveSettings(
 ): GenerationSettings {
   const { generationConfig: _, onToken: __, ...given } = definedEntries(options)
   const merged: Omit<GenerateOptions, 'generationConfig' | 'onToken'> = { ...lengthsBeside(given, defaults), ...given }
+  const values = Object.entries(DEFAULTS).map(([name, value]) => [name, merged[name as keyof typeof DEFAULTS] ?? value])
+  const completed: Pick<GenerationSettings, keyof typeof DEFAULTS> = Object.fromEntries(values)
   const settings: GenerationSettings = {
     ...merged,
     ...limits,
-    doSample: merged.doSample ?? false,
-    numBeams: merged.numBeams ?? 1,
-    numReturnSequences: merged.numReturnSequences ?? 1,
-    earlyStopping: merged.earlyStopping ?? false,
-    lengthPenalty: merged.lengthPenalty ?? 1,
-    renormalizeLogits: merged.renormalizeLogits ?? false,
-    temperature: merged.temperature ?? 1,
-    topK: merged.topK ?? 50,
-    topP: merged.topP ?? 1,
-    minP: merged.minP ?? 0,
-    typicalP: merged.typicalP ?? 1,
-    epsilonCutoff: merged.epsilonCutoff ?? 0,
-    etaCutoff: merged.etaCutoff ?? 0,
-    repetitionPenalty: merged.repetitionPenalty ?? 1,
-    encoderRepetitionPenalty: merged.encoderRepetitionPenalty ?? 1,
-    presencePenalty: merged.presencePenalty ?? 0,
-    frequencyPenalty: merged.frequencyPenalty ?? 0,
-    noRepeatNgramSize: merged.noRepeatNgramSize ?? 0,
-    encoderNoRepeatNgramSize: merged.encoderNoRepeatNgramSize ?? 0,
-    badWordsIds: merged.badWordsIds ?? [],
-    sequenceBias: merged.sequenceBias ?? [],
-    logitBias: merged.logitBias ?? {},
-    exponentialDecayLengthPenalty: merged.exponentialDecayLengthPenalty ?? null,
-    minNewTokens: merged.minNewTokens ?? 0,
+    ...completed,
     // As in Transformers, where both are said.
-    minLength: merged.minNewTokens === undefined ? (merged.minLength ?? 0) : 0,
-    maxNewTokens: merged.maxNewTokens ?? (merged.maxLength === undefined ? 20 : undefined),
+    minLength: merged.minNewTokens === undefined ? completed.minLength : 0,
+    maxNewTokens: merged.maxNewTokens ?? (merged.maxLength === undefined ? MAX_NEW_TOKENS : undefined),
     maxLength: merged.maxNewTokens === undefined ? merged.maxLength : undefined,
     stopStrings: [merged.stopStrings ?? []].flat(),
-    logprobs: merged.logprobs ?? false,
-    topLogprobs: merged.topLogprobs ?? 0,
     seed: merged.seed ?? crypto.getRandomValues(new Uint32Array(1))[0],
-    cacheBucket: merged.cacheBucket ?? 64,
   }
   refuseWithoutEffect(given, settings)
   refuseShorter(given, settings)

@@ -1,7 +1,8 @@
 /** @file Texts that join, leave, change places and are repeated continue as they do alone. */
 import { describe, expect, it } from 'vitest'
-import { getPeftModel, LoraConfig, PrefixTuningConfig } from '../peft/index.ts'
+import { getPeftModel, LoraConfig, PrefixTuningConfig, SeqBnConfig } from '../peft/index.ts'
 import type { TensorData } from '../runtime/index.ts'
+import { longestInPieces } from './pieces.ts'
 import { acquireProgram } from './programs.ts'
 import { mostLikely } from './sampling.ts'
 import { DecodingSession } from './session.ts'
@@ -17,13 +18,18 @@ type Model = Parameters<typeof generationTrace>[0]
 /** A session on a model, and greedy steps of all of its rows. */
 async function begin(
   model: Model,
-  { names, cacheBucket = 4 }: { names?: readonly string[]; cacheBucket?: number } = {},
+  {
+    names,
+    cacheBucket = 4,
+    prefillChunk,
+  }: { names?: readonly string[]; cacheBucket?: number; prefillChunk?: number } = {},
 ) {
   const trace = generationTrace(model, names)
   const program = await acquireProgram(model, trace, { mode: 'small' })
   const { prelude } = trace
   const session = new DecodingSession(program, {
     cacheBucket,
+    prefillChunk,
     maxPositions: 128,
     padTokenId: 0,
     inputs: trace.inputs,
@@ -123,6 +129,47 @@ describe.each(Object.entries(models))('rows of %s', (_, make) => {
     expect((await session.step([3])).map(mostLikely)).toEqual(await next([...PROMPTS[1], 3]))
   })
 
+  it('are read in pieces of any size, between which others step', async () => {
+    const model = make()
+    const [long, short] = [PROMPTS[2], PROMPTS[1]]
+    const [expected, other] = [await alone(model, long), await alone(model, short)]
+    for (const prefillChunk of [1, 3, 4, 7, 100]) {
+      await using session = await begin(model, { prefillChunk })
+      let [logits] = await session.join([short])
+      const found: number[][] = [[], []]
+      await using reading = await session.read([long])
+      while (!reading.isRead) {
+        await reading.next()
+        found[0].push(mostLikely(logits))
+        ;[logits] = await session.step([found[0].at(-1)!])
+      }
+      let both = [logits, ...(await session.add(reading))]
+      for (let i = 0; i < 4; i++) {
+        const tokens = both.map(mostLikely)
+        for (const [row, token] of tokens.entries()) found[row].push(token)
+        both = await session.step(tokens)
+      }
+      expect(found[0].slice(0, STEPS)).toEqual(other.slice(0, found[0].length))
+      expect(found[1]).toEqual(expected.slice(0, 4))
+    }
+  })
+
+  it('of different lengths are read in pieces together', async () => {
+    const model = make()
+    const expected = (await Promise.all(PROMPTS.map(prompt => alone(model, prompt)))).map(tokens => tokens.slice(0, 3))
+    for (const prefillChunk of [4, 11]) {
+      await using session = await begin(model, { prefillChunk })
+      let logits = await session.join(PROMPTS)
+      const found: number[][] = PROMPTS.map(() => [])
+      for (let i = 0; i < 3; i++) {
+        const tokens = logits.map(mostLikely)
+        for (const [row, token] of tokens.entries()) found[row].push(token)
+        logits = await session.step(tokens)
+      }
+      expect(found).toEqual(expected)
+    }
+  })
+
   it('repeat one text, and part from each other', async () => {
     const model = make()
     await using session = await begin(model)
@@ -173,6 +220,39 @@ describe('rows with adapters of their own', () => {
     logits = [logits[2], logits[0], logits[1]]
     for (let i = 0; i < 3; i++) logits = await session.step(logits.map(mostLikely))
     expect(logits.map(mostLikely)).toEqual([expected.default, expected.other, expected.__base__])
+  })
+})
+
+describe('prompts in pieces', () => {
+  it('become rows once, when they were read', async () => {
+    await using session = await begin(tinyModel('llama'), { prefillChunk: 2 })
+    await using reading = await session.read([PROMPTS[0]])
+    await reading.next()
+    await expect(session.add(reading)).rejects.toThrow('2 of 3 positions were')
+    await reading.next()
+    await session.add(reading)
+    await expect(session.add(reading)).rejects.toThrow('once')
+    expect(session.lengths).toEqual([3])
+  })
+
+  it('are read whole where their length changes what is computed', async () => {
+    const long = (type: string) => ({
+      rope_parameters: {
+        ...{ rope_type: type, rope_theta: 10000, factor: 2, original_max_position_embeddings: 6 },
+        ...{ long_factor: [2, 2, 3, 4], short_factor: [1, 1, 1, 1] },
+      },
+    })
+    expect(longestInPieces(tinyModel('llama'))).toBe(Number.POSITIVE_INFINITY)
+    expect(longestInPieces(tinyModel('llama', { rope_parameters: { ...long('dynamic').rope_parameters } }))).toBe(128)
+    const model = tinyModel('llama', long('longrope'))
+    expect(longestInPieces(model)).toBe(6)
+    const how = { maxNewTokens: 6, mode: 'small', eosTokenId: null } as const
+    for (const prompt of [PROMPTS[2], PROMPTS[0]]) {
+      const whole = await model.generate(prompt, how)
+      expect((await model.generate(prompt, { ...how, prefillChunk: 2 })).newTokens).toEqual(whole.newTokens)
+    }
+    const gated = getPeftModel(tinyModel('llama'), new SeqBnConfig({ reductionFactor: 4, useGating: true }))
+    expect(longestInPieces(gated)).toBe(0)
   })
 })
 

@@ -8,6 +8,10 @@ import type { StepInputs } from './trace.ts'
 
 /** What a session is told. */
 export interface SessionOptions extends Pick<GenerationSettings, 'cacheBucket' | 'maxPositions'> {
+  /** How many positions of prompts are read in one run, all rows together; by default all. */
+  prefillChunk?: number
+  /** Prompts longer than this are read in one run whatever {@link prefillChunk} says: their length changes what is computed. */
+  wholeBeyond?: number
   padTokenId: number
   /** What the inputs of a step are called. */
   inputs: StepInputs
@@ -37,7 +41,7 @@ export class DecodingSession implements AsyncDisposable {
   /** How many positions the prelude takes. */
   readonly #first: number
   /** How many places in front of each row's text are empty. */
-  #starts: number[] = []
+  #starts: readonly number[] = []
   /** Which text each row continues: beams of one text have one number. */
   #texts: number[] = []
   #nextText = 0
@@ -75,32 +79,59 @@ export class DecodingSession implements AsyncDisposable {
     rowInputs: Readonly<Record<string, TensorData>> = {},
     kept: readonly number[] = [...this.#starts.keys()],
   ): Promise<Float32Array[]> {
-    const inputs = constant(rowInputs)
-    const { cacheBucket: bucket, padTokenId } = this.#options
+    await using reading = await this.read(prompts, rowInputs)
+    while (!reading.isRead) await reading.next()
+    return this.add(reading, kept)
+  }
+
+  /** Begins to read prompts, beside the rows, which may step meanwhile; {@link add} makes rows of them. */
+  async read(
+    prompts: readonly (readonly number[])[],
+    rowInputs: Readonly<Record<string, TensorData>> = {},
+  ): Promise<PromptReading> {
+    const { cacheBucket: bucket, padTokenId, prefillChunk, wholeBeyond = Number.POSITIVE_INFINITY } = this.#options
     const longest = Math.max(...prompts.map(prompt => prompt.length))
     const starts = prompts.map(prompt => longest - prompt.length)
-    const tokens = prompts.flatMap((prompt, row) => [...Array<number>(starts[row]).fill(padTokenId), ...prompt])
+    const padded = prompts.map((prompt, row) => [...Array<number>(starts[row]).fill(padTokenId), ...prompt])
+    const isWhole = prefillChunk === undefined || longest > wholeBeyond
+    const piece = isWhole ? longest : Math.ceil(prefillChunk / prompts.length)
+    const inputs = constant(rowInputs)
+    // Alone it becomes the store of the rows, which goes on growing.
+    const store = await this.#create(prompts.length, this.#first + longest + (this.rows ? 0 : bucket))
+    const next = (from: number, count: number) => {
+      const tokens = padded.flatMap(row => row.slice(from, from + count))
+      return from === 0
+        ? this.#prefill(store, starts, inputs, count, tokens)
+        : this.#run(store, store, starts, inputs, count, tokens)
+    }
+    return new PromptReading({ store, starts, inputs, longest, piece, next })
+  }
+
+  /**
+   * Makes rows of prompts that were read, behind those that stay.
+   *
+   * @param kept as for {@link join}
+   * @returns the logits that follow each prompt
+   */
+  async add(reading: PromptReading, kept: readonly number[] = [...this.#starts.keys()]): Promise<Float32Array[]> {
+    const { store, starts, inputs, logits } = reading.take()
     const [before, current] = [this.#store, this.#current()]
     const others = kept.map(row => current[row])
-    const all = others.length ? appendRows(selectRows(this.#inputs, kept), inputs) : inputs
-    const store = await this.#create(prompts.length, this.#first + longest + (others.length ? 0 : bucket))
-    let logits: Float32Array[]
+    let all: Readonly<Record<string, TensorData>>
     try {
-      logits = await this.#prefill(store, starts, inputs, longest, tokens)
-      if (others.length) {
-        await this.#assemble([...others, ...starts.map((start, row) => ({ store, row, start }))])
-        await store.free()
-      }
+      all = others.length ? appendRows(selectRows(this.#inputs, kept), inputs) : inputs
+      if (others.length) await this.#assemble([...others, ...starts.map((start, row) => ({ store, row, start }))])
     } catch (error) {
       await store.free()
       throw error
     }
-    if (others.length === 0) {
+    if (others.length) await store.free()
+    else {
       this.#adopt(store, starts)
       await before?.free()
     }
     this.#inputs = all
-    this.#texts = [...kept.map(row => this.#texts[row]), ...prompts.map(() => this.#nextText++)]
+    this.#texts = [...kept.map(row => this.#texts[row]), ...starts.map(() => this.#nextText++)]
     return logits
   }
 
@@ -138,7 +169,7 @@ export class DecodingSession implements AsyncDisposable {
     return KeyValueStore.create(this.#program.engine, cache, { rows, positions, bucket })
   }
 
-  #adopt(store: KeyValueStore | undefined, starts: number[]): void {
+  #adopt(store: KeyValueStore | undefined, starts: readonly number[]): void {
     this.#store = store
     this.#starts = starts
   }
@@ -248,5 +279,60 @@ export class DecodingSession implements AsyncDisposable {
     store.length += count
     const width = logits.data.length / rows
     return starts.map((_, row) => (logits.data as Float32Array).subarray(row * width, (row + 1) * width))
+  }
+}
+
+/** Prompts on their way into a session. */
+interface ReadingParts {
+  store: KeyValueStore
+  starts: readonly number[]
+  inputs: Readonly<Record<string, TensorData>>
+  /** How many positions the longest prompt has. */
+  longest: number
+  /** How many positions of each row are read at a time. */
+  piece: number
+  /** Reads the positions of each row from `from` on. */
+  next(from: number, count: number): Promise<Float32Array[]>
+}
+
+/** Prompts that a session reads piece by piece, between the steps of its rows. Dispose of it where it is not added. */
+export class PromptReading implements AsyncDisposable {
+  readonly #parts: ReadingParts
+  #read = 0
+  #logits: Float32Array[] = []
+  #isTaken = false
+
+  constructor(parts: ReadingParts) {
+    this.#parts = parts
+  }
+
+  /** Whether all of it was read. */
+  get isRead(): boolean {
+    return this.#read === this.#parts.longest
+  }
+
+  /** Reads the next piece. */
+  async next(): Promise<void> {
+    const { longest, piece, next } = this.#parts
+    const count = Math.min(piece, longest - this.#read)
+    this.#logits = await next(this.#read, count)
+    this.#read += count
+  }
+
+  /** What was read; from then on its memory belongs to whoever took it. */
+  take(): Pick<ReadingParts, 'store' | 'starts' | 'inputs'> & { logits: Float32Array[] } {
+    if (!this.isRead || this.#isTaken) {
+      throw new Error(
+        `Prompts become rows once, when they were read: ${this.#read} of ${this.#parts.longest} positions were`,
+      )
+    }
+    this.#isTaken = true
+    return { ...this.#parts, logits: this.#logits }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isTaken) return
+    this.#isTaken = true
+    await this.#parts.store.free()
   }
 }

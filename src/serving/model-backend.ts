@@ -25,6 +25,8 @@ export interface ModelBackendOptions extends Omit<CompileOptions, 'profile'> {
   maxQueue?: number
   /** How many positions prompts that are read together may have (8192). */
   maxPrefill?: number
+  /** How many positions of prompts are read between two steps of the others (256). */
+  prefillChunk?: number
   /** The most tokens of prompt and answer together; by default as many as the model was made for. */
   maxContext?: number
 }
@@ -54,6 +56,10 @@ export async function openBackend(
   options: ModelBackendOptions,
 ): Promise<ModelBackend> {
   const { maxBatch = 32, maxQueue = 256, maxPrefill = 8192, maxContext, engine, mode, threads, keepPacked } = options
+  const { prefillChunk = 256 } = options
+  if (!Number.isSafeInteger(prefillChunk) || prefillChunk < 1) {
+    throw new Error(`prefillChunk is ${prefillChunk}, expected a whole number of positions, 1 at least`)
+  }
   if (model.task !== 'CAUSAL_LM') {
     throw new Error(
       `Only decoders can be served, this model is for ${model.task ?? 'a task of its own'}; open it with AutoModelForCausalLM`,
@@ -77,7 +83,7 @@ export async function openBackend(
   const scheduler = new Scheduler({
     ...{ maxBatch, maxQueue, maxPrefill },
     laneOf: id => lanes.laneOf(names.get(id)!),
-    open: lane => lanes.open(lane, nameOf, { engine, mode, threads, keepPacked }),
+    open: lane => lanes.open(lane, nameOf, { engine, mode, threads, keepPacked, prefillChunk }),
     choose: row => rowChooser(row, { limits, tokens, tokenizer, defaults }),
   })
   await scheduler.warm(lanes.laneOf(BASE_ROW))

@@ -13,6 +13,9 @@ const row = (tokens: number, model = 'a', prompt = 1): RowRequest => ({
   choice: 0,
 })
 
+/** How many positions of a prompt the batches read at a time. */
+const PIECE = 40
+
 /** A scheduler whose rows count from 1 to the number of tokens they want, and what its batches were told. */
 function counting(options: Partial<SchedulerOptions> = {}) {
   const log: string[] = []
@@ -27,10 +30,25 @@ function counting(options: Partial<SchedulerOptions> = {}) {
       return Array.from({ length: count }, () => new Float32Array(1))
     }
     return {
-      join(joining, kept) {
-        rows = kept.length + joining.length
-        log.push(`join ${joining.length}`)
-        return logits(joining.length)
+      async read(joining) {
+        await held
+        let left = Math.max(...joining.map(({ prompt }) => prompt.length))
+        return {
+          async next() {
+            await logits(0)
+            left -= PIECE
+            if (left > 0) log.push('piece')
+            return left <= 0
+          },
+          join(kept) {
+            rows = kept.length + joining.length
+            log.push(`join ${joining.length}`)
+            return logits(joining.length)
+          },
+          async drop() {
+            log.push(`drop ${joining.length}`)
+          },
+        }
       },
       step(tokens) {
         expect(tokens).toHaveLength(rows)
@@ -67,6 +85,10 @@ async function collect(events: AsyncIterable<RowEvent>): Promise<string> {
   for await (const { row, token } of events) tokens.push(`${row}:${token}`)
   return tokens.join(' ')
 }
+
+const logits = () => new Float32Array(1)
+/** Prompts that are read in one piece. */
+const reading = (join: () => Promise<Float32Array[]>) => ({ next: async () => true, join, drop: async () => {} })
 
 const turn = () => new Promise(resolve => setTimeout(resolve, 5))
 
@@ -125,6 +147,67 @@ describe('the scheduler', () => {
     await scheduler.close()
   })
 
+  it('lets rows step between the pieces of a long prompt', async () => {
+    const { scheduler, log } = counting()
+    const first = collect(scheduler.submit([row(9)]))
+    const second = collect(scheduler.submit([row(1, 'a', 3 * PIECE)]))
+    expect(await Promise.all([first, second])).toEqual(['0:1 0:2 0:3 0:4 0:5 0:6 0:7 0:8 0:9', '0:1'])
+    expect(log.join()).toContain('piece,step 1,piece,step 1,join 1')
+    await scheduler.close()
+  })
+
+  it('reads no further when nobody waits for it, or it fails, and the others go on', async () => {
+    const { scheduler, log } = counting()
+    const gone = new AbortController()
+    const first = collect(scheduler.submit([row(2000)]))
+    const second = collect(scheduler.submit([row(1, 'a', 10_000 * PIECE)], gone.signal))
+    await turn()
+    expect(scheduler.load.active).toBe(2)
+    gone.abort()
+    expect(await second).toBe('')
+    expect((await first).split(' ')).toHaveLength(2000)
+    expect(log).toContain('drop 1')
+    expect(log.filter(entry => entry === 'piece').length).toBeLessThan(9000)
+    await scheduler.close()
+  })
+
+  it('ends rows whose prompts are about to be read when it closes', async () => {
+    const { scheduler, hold, release } = counting()
+    hold()
+    const asked = collect(scheduler.submit([row(5)]))
+    const refused = expect(asked).rejects.toMatchObject({ code: 'shutting_down' })
+    await turn()
+    expect(scheduler.load).toMatchObject({ active: 1, queued: 0 })
+    const closed = scheduler.close()
+    await turn()
+    release()
+    await refused
+    await closed
+  })
+
+  it('tells the rows whose prompt cannot be read, and no others', async () => {
+    const next = async () => Promise.reject(new Error('no memory'))
+    const { scheduler } = counting({
+      open: async () => ({
+        read: async ([{ prompt }]) => {
+          const whole = reading(async () => [logits()])
+          return prompt.length > 1 ? { ...whole, next } : whole
+        },
+        step: async tokens => {
+          await turn()
+          return tokens.map(logits)
+        },
+        select: async () => {},
+        close: async () => {},
+      }),
+    })
+    const first = collect(scheduler.submit([row(5)]))
+    await turn()
+    await expect(collect(scheduler.submit([row(1, 'a', 2)]))).rejects.toThrow('no memory')
+    expect(await first).toBe('0:1 0:2 0:3 0:4 0:5')
+    await scheduler.close()
+  })
+
   it('refuses what has no place, and says when to come back', async () => {
     const { scheduler } = counting({ maxBatch: 1, maxQueue: 1 })
     const [first, second] = [scheduler.submit([row(1)]), scheduler.submit([row(1)])]
@@ -166,7 +249,7 @@ describe('the scheduler', () => {
     let failures = 1
     const { scheduler } = counting({
       open: async () => ({
-        join: async () => (failures-- > 0 ? Promise.reject(new Error('no memory')) : [new Float32Array(1)]),
+        read: async () => reading(async () => (failures-- > 0 ? Promise.reject(new Error('no memory')) : [logits()])),
         step: async () => [],
         select: async () => {},
         close: async () => {},
@@ -183,7 +266,7 @@ describe('the scheduler', () => {
       open: async () => {
         if (failures-- > 0) throw new Error('cannot be compiled')
         return {
-          join: async rows => rows.map(() => new Float32Array(1)),
+          read: async rows => reading(async () => rows.map(logits)),
           step: async () => [],
           select: async () => {},
           close: async () => {},

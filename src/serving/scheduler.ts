@@ -5,13 +5,23 @@ import { ApiError, badRequest } from './errors.ts'
 
 /** Rows that are computed together. Calls wait for each other. */
 export interface Batch {
-  /** Reads prompts, whose rows stand behind those of `kept`; others leave. @returns the logits that follow each */
-  join(rows: readonly RowRequest[], kept: readonly number[]): Promise<Float32Array[]>
+  /** Begins to read prompts, between the pieces of which the batch may step. */
+  read(rows: readonly RowRequest[]): Promise<Reading>
   /** Reads one more token of each row. @returns the logits that follow each */
   step(tokens: readonly number[]): Promise<Float32Array[]>
   /** From now on row `i` is what row `rows[i]` was; the others leave. */
   select(rows: readonly number[]): Promise<void>
   close(): Promise<void>
+}
+
+/** Prompts that a batch reads piece by piece. */
+export interface Reading {
+  /** Reads the next piece. @returns whether it was the last */
+  next(): Promise<boolean>
+  /** Makes rows of what was read, behind those of `kept`; others leave. @returns the logits that follow each */
+  join(kept: readonly number[]): Promise<Float32Array[]>
+  /** Frees what was read. */
+  drop(): Promise<void>
 }
 
 /** Chooses the tokens of one row. */
@@ -63,6 +73,8 @@ export class Scheduler {
   /** The rows of the batch; those that are over stay until it is worth moving the others. */
   #rows: Row[] = []
   #batch: { lane: string; batch: Batch } | undefined
+  /** Rows whose prompts are read now, beside the steps of the others. */
+  #joining: { rows: Row[]; reading?: Reading } | undefined
   #wake: (() => void) | undefined
   #isClosing = false
   readonly #running: Promise<void>
@@ -83,7 +95,7 @@ export class Scheduler {
 
   get load(): Load {
     const { maxBatch, maxQueue } = this.#options
-    return { active: this.#rows.filter(isAlive).length, queued: this.#waiting.length, maxBatch, maxQueue }
+    return { active: this.#active(), queued: this.#waiting.length, maxBatch, maxQueue }
   }
 
   /**
@@ -129,7 +141,7 @@ export class Scheduler {
     this.#isClosing = true
     this.#wake?.()
     const timer = setTimeout(() => {
-      const rows = [...this.#rows, ...this.#waiting]
+      const rows = [...this.#rows, ...(this.#joining?.rows ?? []), ...this.#waiting]
       const error = new ApiError(503, 'The server is shutting down.', { code: 'shutting_down' })
       for (const { job } of rows) fail(job, error)
       this.#waiting = []
@@ -141,7 +153,7 @@ export class Scheduler {
 
   async #run(): Promise<void> {
     while (true) {
-      if (this.#rows.some(isAlive) || this.#waiting.length) {
+      if (this.#rows.some(isAlive) || this.#joining || this.#waiting.length) {
         try {
           await this.#turn()
         } catch (error) {
@@ -175,8 +187,32 @@ export class Scheduler {
     this.#choose(rows, await this.#batch!.batch.step(rows.map(row => row.last)))
   }
 
-  /** Lets rows that wait join, in their order, as far as there are places. */
+  /** Reads a piece of the prompts that join, and lets them join when all of it was read. */
   async #admit(): Promise<void> {
+    if (!this.#joining) await this.#begin()
+    if (!this.#joining?.reading) return
+    const { rows, reading } = this.#joining
+    if (!rows.some(isAlive)) {
+      this.#joining = undefined
+      await reading.drop()
+      return
+    }
+    try {
+      if (!(await reading.next())) return
+    } catch (error) {
+      // The rows of the batch know nothing of it.
+      for (const { job } of rows) fail(job, error)
+      return
+    }
+    const kept = this.#alive()
+    const logits = await reading.join(kept)
+    this.#joining = undefined
+    this.#rows = [...kept.map(i => this.#rows[i]), ...rows]
+    this.#choose(rows, logits)
+  }
+
+  /** Begins to read the prompts of rows that wait, in their order, as far as there are places. */
+  async #begin(): Promise<void> {
     const lane = this.#waiting.length ? this.#laneOf(this.#waiting[0]) : undefined
     if (lane === undefined) return
     if (this.#batch?.lane !== lane) {
@@ -185,26 +221,25 @@ export class Scheduler {
       await this.#leaveLane()
       this.#batch = { lane, batch: await this.#options.open(lane) }
     }
-    const joining = this.#waiting.splice(0, this.#admissible(lane))
-    if (joining.length === 0) return
-    const kept = this.#alive()
-    this.#rows = [...kept.map(i => this.#rows[i]), ...joining]
-    const requests = joining.map(row => row.request)
-    const logits = await this.#batch.batch.join(requests, kept)
-    for (const row of joining) {
+    const rows = this.#waiting.splice(0, this.#admissible(lane))
+    if (rows.length === 0) return
+    // From now on they count among those that are computed, whoever asks meanwhile.
+    const joining: { rows: Row[]; reading?: Reading } = { rows }
+    this.#joining = joining
+    for (const row of rows) {
       try {
         row.chooser = this.#options.choose(row.request)
       } catch (error) {
         fail(row.job, error)
       }
     }
-    this.#choose(joining, logits)
+    joining.reading = await this.#batch.batch.read(rows.map(row => row.request))
   }
 
   /** How many of the rows that wait can join now. */
   #admissible(lane: string): number {
     const { maxBatch, maxPrefill } = this.#options
-    const places = maxBatch - this.#rows.filter(isAlive).length
+    const places = maxBatch - this.#active()
     let [count, longest] = [0, 0]
     for (const row of this.#waiting.slice(0, places)) {
       longest = Math.max(longest, row.request.prompt.length)
@@ -240,22 +275,31 @@ export class Scheduler {
     await this.#batch?.batch.select(kept)
   }
 
+  /** How many rows are computed, or read. */
+  #active(): number {
+    return [...this.#rows, ...(this.#joining?.rows ?? [])].filter(isAlive).length
+  }
+
   /** The numbers of the rows that go on. */
   #alive(): number[] {
     return this.#rows.flatMap((row, i) => (isAlive(row) ? [i] : []))
   }
 
   async #leaveLane(): Promise<void> {
-    const batch = this.#batch?.batch
-    this.#batch = undefined
+    const [batch, reading] = [this.#batch?.batch, this.#joining?.reading]
+    this.#batch = this.#joining = undefined
     this.#rows = []
-    await batch?.close()
+    try {
+      await reading?.drop()
+    } finally {
+      await batch?.close()
+    }
   }
 
   /** Ends what is in the batch with an error, so that others can go on. */
   async #abandon(error: unknown): Promise<void> {
     const head = this.#batch ? undefined : this.#waiting.shift()
-    for (const { job } of head ? [head] : this.#rows) fail(job, error)
+    for (const { job } of head ? [head] : [...this.#rows, ...(this.#joining?.rows ?? [])]) fail(job, error)
     this.#waiting = this.#waiting.filter(isAlive)
     // What fails already must not hide why.
     await this.#leaveLane().catch(() => undefined)

@@ -24,7 +24,7 @@ const post = (length: number, body: string) =>
 
 describe('a server', () => {
   it('computes many adapters in one batch, each answer as it is alone', async () => {
-    await using tiny = await tinyServer({ loras: 2, maxBatch: 8 })
+    await using tiny = await tinyServer({ loras: 2, maxBatch: 8, prefillChunk: 16 })
     let most = 0
     const timer = setInterval(() => (most = Math.max(most, tiny.backend.load.active)), 1)
     const asked = mixedChats(16, ['tiny', 'lora0', 'lora1'], 15)
