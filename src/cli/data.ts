@@ -209,7 +209,7 @@ export function tokenizeText(
 /** Tells what was done to get a file's tokens. Throws when none are left. */
 export function reportTokenized(
   path: string,
-  { features, tooLong, maxLength, notes }: TokenizedDataset,
+  { features, tooLong, maxLength, notes }: Omit<TokenizedDataset, 'features'> & { features: readonly unknown[] },
   overlong: string | undefined,
   output: Output,
 ): void {

@@ -20,6 +20,8 @@ const FLAGS: readonly [RegExp, string][] = [
   [/\bonSpike: '(\w+)'/g, '--on-spike $1'],
   [/\bspikeFactor\b/g, '--spike-factor'],
   [/\bmaxBadSteps\b/g, '--max-bad-steps'],
+  [/\bcacheActivations(?: is|:) '?(\w+)'?/g, '--cache-activations $1'],
+  [/\bcacheActivationsMemory\b/g, '--set training.cacheActivationsMemory'],
   [/\bignoreMismatchedSizes: true/g, '--ignore-mismatched-sizes'],
   [/\boverlong: '(\w+)'/g, '--overlong $1'],
   [/\bskipBad: true/g, '--skip-bad'],

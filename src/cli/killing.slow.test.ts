@@ -1,7 +1,7 @@
 /** @file Fifty kills: each resumed training ends with the very bytes of the uninterrupted one. */
 import { describe, expect, it } from 'vitest'
 import { Random } from '../util/random.ts'
-import { hashes, killAtRandom, longTraining, timeTraining } from './testing/killing.ts'
+import { hashes, killAtRandom, longTraining, recorded, timeTraining } from './testing/killing.ts'
 import { peft } from './testing/peft.ts'
 
 const KILLS = 50
@@ -10,7 +10,7 @@ describe('a training that is killed', () => {
   it(`ends, resumed, with the very bytes of one that was not, at ${KILLS} random moments`, {
     timeout: 3_600_000,
   }, async () => {
-    const { path, call, expected } = await longTraining(30)
+    const { path, call, expected, record } = await longTraining(30)
     const seed = Date.now()
     const random = new Random(seed)
     const trained = await timeTraining(call('timed'))
@@ -26,6 +26,7 @@ describe('a training that is killed', () => {
       const { code, stdout } = await peft([...call(output), '--resume'])
       expect(code, `trial ${i} of seed ${seed}: ${stdout.trim().split('\n').at(-1)}`).toBe(0)
       expect(await hashes(path(output)), `trial ${i} of seed ${seed}`).toEqual(expected)
+      expect(await recorded(path(output)), `trial ${i} of seed ${seed}`).toEqual(record)
       trials.push(kills - before)
     }
     console.log(`${kills} kills (${trials.join(' ')} a training), seed ${seed}: all bytes equal`)

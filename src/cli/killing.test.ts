@@ -3,17 +3,23 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../util/random.ts'
-import { hashes, killAtRandom, longTraining, startPeft } from './testing/killing.ts'
+import { hashes, killAtRandom, longTraining, recorded, scalarsOf, startPeft } from './testing/killing.ts'
 import { peft } from './testing/peft.ts'
 
 describe('a training that is killed', () => {
   it('ends, resumed, with the very bytes of one that was not, after three kills', { timeout: 120_000 }, async () => {
-    const { path, call, expected } = await longTraining(24)
+    const { path, call, expected, record } = await longTraining(24)
     const random = new Random(Date.now())
     for (let i = 0; i < 3; i++) await killAtRandom([...call('killed'), '--resume'], random, 600)
     const { code, stderr } = await peft([...call('killed'), '--resume'])
     expect([code, stderr]).toEqual([0, ''])
     expect(await hashes(path('killed'))).toEqual(expected)
+    const told = await recorded(path('killed'))
+    expect(told).toEqual(record)
+    // Eight times a log, an evaluation and its samples, and the end.
+    expect(told.events).toHaveLength(25)
+    const scalars = told.values.filter(({ scalar, tag }) => scalar !== undefined && tag !== 'train/epoch')
+    expect(scalars).toEqual(scalarsOf(told.lines))
   })
 })
 

@@ -20,11 +20,19 @@ function stop(signal: NodeJS.Signals): void {
 
 process.on('SIGINT', stop)
 process.on('SIGTERM', stop)
+/** A reader such as `head` that has seen enough is no failure, but a training must not be lost to it. */
+function onClosedPipe(): void {
+  const [, , command] = process.argv
+  // Those who ask by HTTP still read.
+  if (command === 'serve' || command === 'ui') return
+  if (command !== 'train') process.exit(0)
+  controller.abort(new Error('Nobody reads the output any more'))
+}
+
 for (const stream of [process.stdout, process.stderr]) {
-  // A reader such as `head` that has seen enough is no failure.
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0)
-    throw error
+    if (error.code !== 'EPIPE') throw error
+    onClosedPipe()
   })
 }
 

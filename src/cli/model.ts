@@ -82,6 +82,7 @@ export async function locateModel(
       options.task && taskTypeOf(options.task),
       record?.task,
       peftTask,
+      existsSync(join(folder, 'modules.json')) ? 'FEATURE_EXTRACTION' : undefined,
       taskOfArchitecture(config),
       onlyTask(config),
       otherwise,

@@ -54,7 +54,8 @@ export async function monitor(
   output: Output,
 ): Promise<Monitoring> {
   const { folder, details, signal } = training
-  const record = { details, samples: samplesOf(options, training, output) }
+  const onWarning = (message: string) => output.warn(message)
+  const record = { details, samples: samplesOf(options, training, output), onWarning }
   const callbacks = [
     ...(options.metrics ? [metricsFile(folder, record)] : []),
     ...(options.tensorboard ? [tensorBoard(folder, record)] : []),

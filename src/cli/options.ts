@@ -1,6 +1,8 @@
 /** @file Options that several commands have, and what reads their values. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { NON_FINITE_POLICIES, SPIKE_POLICIES } from '../training/arguments.ts'
+import { EMBEDDING_LOSSES } from '../embeddings/loss-names.ts'
+import { QUANTIZE_NAMES } from '../quantization/config.ts'
+import { CACHE_ACTIVATIONS, NON_FINITE_POLICIES, SPIKE_POLICIES } from '../training/arguments.ts'
 import { SCHEDULER_TYPES } from '../training/schedules.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { fits, type ValueKind, type ValueSchema } from '../util/value-schema.ts'
@@ -15,11 +17,14 @@ function parser<T>(expected: string, schema: ValueSchema, read: (text: string) =
   return Object.assign((text: string) => read(text), { expected, schema })
 }
 
-/** A whole number from `least` on. */
-export function integer(least: number): OptionParser<number> {
-  const schema: ValueSchema = { type: 'integer', minimum: least }
-  return numeric(`a whole number from ${least} on`, schema)
+/** A whole number from `least` on, up to `most` where that is given. */
+export function integer(least: number, most?: number): OptionParser<number> {
+  const schema: ValueSchema = { type: 'integer', minimum: least, ...(most !== undefined && { maximum: most }) }
+  return numeric(`a whole number from ${least} ${most === undefined ? 'on' : `to ${most}`}`, schema)
 }
+
+/** The highest port. */
+export const HIGHEST_PORT = 65_535
 
 /** Bounds of {@link number}. */
 interface Bounds {
@@ -62,6 +67,17 @@ export function oneOf(flags: string, description: string, values: readonly strin
   })
   return new Option(flags, `${description} (${values.join(', ')})`).argParser(read)
 }
+
+const CACHE_VALUES = [...CACHE_ACTIVATIONS, false]
+
+/** Where activations are kept, or false. */
+const cacheActivations = parser(`one of ${CACHE_VALUES.join(', ')}`, { enum: CACHE_VALUES }, text => {
+  const value = text === 'false' ? false : CACHE_ACTIVATIONS.find(where => where === text)
+  if (value !== undefined) return value
+  throw new InvalidArgumentError(
+    `Expected one of ${CACHE_VALUES.join(', ')}.${didYouMean(text, CACHE_VALUES.map(String))}`,
+  )
+})
 
 const NAMES: ValueSchema = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1, uniqueItems: true }
 
@@ -111,12 +127,7 @@ export function withModel(command: Command, { adapter }: { adapter: 'none' | 'op
 /** How the base model is held in memory. A merged model is written in float32, so merging has no such option. */
 export function withQuantization(command: Command): Command {
   return command.addOption(
-    oneOf('--quantize <scheme>', 'hold the weights of the base model in 8 or 4 bits', [
-      'int8',
-      'int8-channel',
-      'int4',
-      'nf4',
-    ]),
+    oneOf('--quantize <scheme>', 'hold the weights of the base model in 16, 8 or 4 bits', QUANTIZE_NAMES),
   )
 }
 
@@ -172,6 +183,12 @@ export function withTask(
   return command.addOption(required ? option.makeOptionMandatory() : option)
 }
 
+/** What embeddings are trained by. */
+export function withEmbeddingLoss(command: Command): Command {
+  const what = '--task embedding: what is learnt; by default what the columns fit: pairs the first, scores cosent'
+  return command.addOption(oneOf('--loss <name>', what, EMBEDDING_LOSSES))
+}
+
 /** The method and its options. */
 export function withMethod(command: Command): Command {
   return command
@@ -206,6 +223,15 @@ export function withTraining(command: Command): Command {
     .option('--gradient-checkpointing', 'compute layers twice and keep less: far less memory, a third more time', false)
     .option('--no-group-by-length', 'batches of texts of any length; by default of similar ones, which saves padding')
     .option('--no-packing', 'a row for each text; by default texts of a batch share rows where that saves padding')
+    .addOption(
+      new Option(
+        '--cache-activations <where>',
+        'what frozen layers below all that trains compute is kept and not computed again: auto (where that pays), ' +
+          'memory, disk, false (never)',
+      )
+        .argParser(cacheActivations)
+        .default('auto'),
+    )
     .option('--logging-steps <n>', 'steps between two reports; by default about twenty reports', integer(1))
     .addOption(
       oneOf('--save-strategy <when>', 'when to write a checkpoint to resume from; end: only when paused', [
@@ -237,7 +263,7 @@ export function withMonitoring(command: Command): Command {
     .option('--no-metrics', 'do not record the training in metrics.jsonl in --output')
     .option('--no-tensorboard', "do not write TensorBoard's event files to --output")
     .option('--ui', 'show the training on a live page on this machine', false)
-    .option('--ui-port <n>', "the live page's port; by default one that is free", integer(1))
+    .option('--ui-port <n>', "the live page's port; by default one that is free", integer(1, HIGHEST_PORT))
     .option(
       '--samples <n>',
       'examples of the evaluation data whose answers are recorded; by default 8 predictions, with --ui 3 texts',

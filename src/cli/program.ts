@@ -5,12 +5,14 @@ import type { ChatTerminal } from './commands/chat.ts'
 import {
   collect,
   DATA_GROUP,
+  HIGHEST_PORT,
   integer,
   names,
   number,
   oneOf,
   withData,
   withDestination,
+  withEmbeddingLoss,
   withEngine,
   withEvaluation,
   withEvaluationData,
@@ -51,6 +53,7 @@ export function createProgram({ output, signal, terminal }: Context): Command {
   withTask(train, { required: false })
   withDestination(train)
   withMethod(train)
+  withEmbeddingLoss(train)
   train.option('--ignore-mismatched-sizes', 'start parameters anew whose shape differs in the checkpoint', false)
   withOutput(train)
   train
@@ -82,6 +85,7 @@ export function createProgram({ output, signal, terminal }: Context): Command {
     .option('--no-generate', 'models with an encoder: measure the loss alone and write no texts')
     .option('--max-new-tokens <n>', 'the longest text that is written', integer(1))
   withKeptPacking(withEngine(evaluate, 16), { isDefault: false })
+  withEmbeddingLoss(evaluate)
   withData(evaluate, { task: 'any' })
   withMedia(evaluate)
   withOutput(evaluate).action(async options => {
@@ -209,11 +213,12 @@ export function createProgram({ output, signal, terminal }: Context): Command {
     .option('--adapters <folders...>', 'adapters, name=folder, or folders of adapters', collect, [])
     .option('--name <id>', "the base's id in requests; by default the folder's name")
     .option('--host <address>', 'where to listen; anything but this machine alone needs --api-key', '127.0.0.1')
-    .option('--port <n>', '0 for any that is free', integer(0), 8000)
+    .option('--port <n>', '0 for any that is free', integer(0, HIGHEST_PORT), 8000)
     .option('--api-key <token>', 'what requests must bring; by default PEFT_API_KEY')
     .option('--cors <origin>', 'a web page that may ask, such as http://localhost:3000; may be repeated', collect, [])
     .option('--max-batch <n>', 'the most answers that are written at once', integer(1), 32)
     .option('--max-queue <n>', 'the most answers that wait', integer(0), 256)
+    .option('--prefill-chunk <tokens>', 'how much of new prompts is read between two tokens of others', integer(1), 256)
     .option('--max-body <MiB>', 'the largest request', number({ above: 0 }), 4)
     .option('--context <tokens>', 'the most tokens of prompt and answer; by default what the model allows', integer(1))
     .option('--request-timeout <seconds>', 'how long a request may take to arrive', number({ above: 0 }), 30)
@@ -290,7 +295,7 @@ export function createProgram({ output, signal, terminal }: Context): Command {
     .command('ui')
     .description('show recorded trainings on a page on this machine')
     .argument('<folder>', 'the output folder of a training, or a folder that holds several')
-    .option('--port <n>', 'the port; by default one that is free', integer(1))
+    .option('--port <n>', 'the port; by default one that is free', integer(1, HIGHEST_PORT))
   withOutput(ui).action(async (folder, options) => {
     const command = await import('./commands/ui.ts')
     await command.showRuns(folder, options, output(options), signal)

@@ -2,13 +2,22 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { EMBEDDING_LOSSES } from '../embeddings/loss-names.ts'
 import { writeFileAtomic } from '../util/files.ts'
 
 /** The file; Python's PEFT and Transformers leave it alone. */
 export const RECORD_FILE = 'peft_ts.json'
 
 const schema = z.object({
-  task: z.enum(['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM', 'TOKEN_CLS', 'QUESTION_ANS', 'IMAGE_CLS']),
+  task: z.enum([
+    'SEQ_CLS',
+    'CAUSAL_LM',
+    'SEQ_2_SEQ_LM',
+    'TOKEN_CLS',
+    'QUESTION_ANS',
+    'IMAGE_CLS',
+    'FEATURE_EXTRACTION',
+  ]),
   base_model: z.string(),
   method: z.string(),
   labels: z.array(z.string()).nullable(),
@@ -18,6 +27,8 @@ const schema = z.object({
   speech: z
     .object({ language: z.string().nullable(), task: z.enum(['transcribe', 'translate']).nullable() })
     .optional(),
+  /** What embeddings were trained by. */
+  loss: z.enum(EMBEDDING_LOSSES).optional(),
 })
 
 /** How a model or an adapter was trained. */

@@ -4,11 +4,10 @@ import { join } from 'node:path'
 import type { Tokenizer } from '../data/index.ts'
 import type { OutputFolder } from '../training/output-folder.ts'
 import { type TrainingRecord, writeRecord } from './record.ts'
-import type { TunedModel } from './tuning.ts'
 
 /** What is saved. */
 export interface SavedParts {
-  model: TunedModel
+  model: { savePretrained(folder: string): Promise<unknown> }
   tokenizer: Tokenizer | undefined
   record: TrainingRecord | undefined
   /** The base's folder, whose settings go along with a whole model. */

@@ -22,11 +22,11 @@ import type { Output } from './output.ts'
 import type { TrainableTask } from './task.ts'
 
 /** The tasks whose rows have one form. */
-export type RowTask = Exclude<TrainableTask, 'SEQ_CLS' | 'CAUSAL_LM' | 'IMAGE_CLS'>
+export type RowTask = Extract<TrainableTask, 'SEQ_2_SEQ_LM' | 'TOKEN_CLS' | 'QUESTION_ANS'>
 
 /** Whether the rows of a task have one form. */
 export function isRowTask(task: TrainableTask): task is RowTask {
-  return task !== 'SEQ_CLS' && task !== 'CAUSAL_LM' && task !== 'IMAGE_CLS'
+  return task === 'SEQ_2_SEQ_LM' || task === 'TOKEN_CLS' || task === 'QUESTION_ANS'
 }
 
 /** How the rows are read. */

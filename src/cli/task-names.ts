@@ -1,7 +1,15 @@
 /** @file The values of `--task`. */
 
 /** The tasks that can be trained and evaluated, by their names on the command line. */
-export const TASKS = ['seq_cls', 'causal_lm', 'seq_2_seq_lm', 'token_cls', 'question_ans', 'image_cls'] as const
+export const TASKS = [
+  'seq_cls',
+  'causal_lm',
+  'seq_2_seq_lm',
+  'token_cls',
+  'question_ans',
+  'image_cls',
+  'embedding',
+] as const
 
 /** The tasks that methods can be compared on. */
 export const COMPARED_TASKS: readonly TaskOption[] = ['seq_cls', 'causal_lm']

@@ -20,7 +20,7 @@ import { type DescribedTaskOption, TASKS, type TaskOption } from './task-names.t
 export type { DescribedTaskOption, TaskOption } from './task-names.ts'
 
 /** The tasks that can be trained and evaluated, by PEFT's names. */
-export type TrainableTask = 'SEQ_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM' | 'TOKEN_CLS' | 'QUESTION_ANS' | 'IMAGE_CLS'
+export type TrainableTask = Exclude<ModelTask, 'MASKED_LM'>
 
 /** What opens models for a task. */
 export const AUTO_CLASSES: Readonly<Record<ModelTask, AutoModelClass>> = {
@@ -36,17 +36,17 @@ export const AUTO_CLASSES: Readonly<Record<ModelTask, AutoModelClass>> = {
 
 /** PEFT's name of a task of the command line. */
 export function taskTypeOf(option: TaskOption): TrainableTask {
-  return option.toUpperCase() as TrainableTask
+  return option === 'embedding' ? 'FEATURE_EXTRACTION' : (option.toUpperCase() as TrainableTask)
 }
 
 /** The name on the command line of a task. */
 export function taskOptionOf(task: TrainableTask): TaskOption {
-  return task.toLowerCase() as TaskOption
+  return task === 'FEATURE_EXTRACTION' ? 'embedding' : (task.toLowerCase() as TaskOption)
 }
 
 /** PEFT's name of a task that a model can be described for. */
 export function describedTaskOf(option: DescribedTaskOption): ModelTask {
-  return option.toUpperCase() as ModelTask
+  return option === 'embedding' ? 'FEATURE_EXTRACTION' : (option.toUpperCase() as ModelTask)
 }
 
 /** The task that a checkpoint was made for, as its architecture tells; undefined for a base model. */
@@ -56,7 +56,7 @@ export function taskOfArchitecture({ architectures }: PretrainedConfig): ModelTa
 
 /** Whether a task can be trained and evaluated. */
 export function isTrainable(task: string | null | undefined): task is TrainableTask {
-  return TASKS.some(option => option === task?.toLowerCase())
+  return TASKS.some(option => taskTypeOf(option) === task)
 }
 
 /** Whether what a task predicts are classes with names. */
@@ -66,7 +66,9 @@ export function hasLabels(task: TrainableTask): boolean {
 
 /** The task of a model that has one alone, such as the bare encoder of images. */
 export function onlyTask({ model_type }: PretrainedConfig): TrainableTask | undefined {
-  const tasks = TASKS.map(taskTypeOf).filter(task => registeredModels(task).includes(model_type))
+  // Every model can be opened without a head.
+  const others = TASKS.map(taskTypeOf).filter(task => task !== 'FEATURE_EXTRACTION')
+  const tasks = others.filter(task => registeredModels(task).includes(model_type))
   return tasks.length === 1 ? tasks[0] : undefined
 }
 
@@ -80,6 +82,7 @@ export function requireTask(candidates: readonly (string | null | undefined)[], 
 /** The command that uses a model, with its options for the model. */
 export function useCommand(task: TrainableTask, model: string, medium?: 'image' | 'speech'): string {
   if (medium) return `peft predict ${model} --data ${medium === 'image' ? 'image.jpg' : 'recording.wav'}`
+  if (task === 'FEATURE_EXTRACTION') return `peft embed ${model} --text "..."`
   if (task === 'QUESTION_ANS') return `peft predict ${model} --data questions.jsonl`
   return hasLabels(task) ? `peft predict ${model} --text "..."` : `peft generate ${model} --prompt "..."`
 }

@@ -35,7 +35,7 @@ export interface TrainingDataOptions extends DataOptions, MediaCommandOptions {
 export interface TrainingData<T = TokenizedDataset | PreparedExamples<unknown>> {
   train: T
   evaluation: T | undefined
-  record: Pick<TrainingRecord, 'columns' | 'format' | 'labels' | 'max_length' | 'speech'>
+  record: Pick<TrainingRecord, 'columns' | 'format' | 'labels' | 'max_length' | 'speech' | 'loss'>
 }
 
 /** The files of a training. */
@@ -86,30 +86,30 @@ export function labelsOf(
   return undefined
 }
 
+/** Files, and what they are prepared for a model with. */
+export interface Preparation<T extends Tokenizer | undefined = Tokenizer | undefined> {
+  options: TrainingDataOptions
+  located: LocatedModel
+  files: DataFiles
+  /** The classes of a classifier. */
+  labels: readonly string[] | undefined
+  /** Undefined for models of images. */
+  tokenizer: T
+  signal?: AbortSignal
+}
+
 /** Prepares the files for the model, telling how they were read. */
-export async function prepareFiles(
-  options: TrainingDataOptions,
-  located: LocatedModel,
-  files: DataFiles,
-  labels: readonly string[] | undefined,
-  tokenizer: Tokenizer | undefined,
-  output: Output,
-  signal: AbortSignal | undefined,
-): Promise<TrainingData> {
+export async function prepareFiles(preparation: Preparation, output: Output): Promise<TrainingData> {
+  const { located, tokenizer } = preparation
   const medium = mediumOf(located)
-  if (!medium) return tokenizeFiles(options, located, files, labels, tokenizer!, output)
-  return decodeFiles(medium, options, located, files, labels, tokenizer, output, signal)
+  if (medium) return decodeFiles(medium, preparation, output)
+  return tokenizeFiles({ ...preparation, tokenizer: tokenizer! }, output)
 }
 
 async function decodeFiles(
   medium: Medium,
-  options: TrainingDataOptions,
-  located: LocatedModel,
-  files: DataFiles,
-  labels: readonly string[] | undefined,
-  tokenizer: Tokenizer | undefined,
+  { options, located, files, labels, tokenizer, signal }: Preparation,
   output: Output,
-  signal: AbortSignal | undefined,
 ): Promise<TrainingData> {
   const prompt = medium === 'speech' ? await speechPrompt(located, options, tokenizer!) : undefined
   const how = { labels, tokenizer, prompt }
@@ -141,13 +141,10 @@ async function decodeFiles(
 
 /** Tokenises the files, telling which columns were chosen. */
 export function tokenizeFiles(
-  options: TrainingDataOptions,
-  { task, config }: LocatedModel,
-  files: DataFiles,
-  labels: readonly string[] | undefined,
-  tokenizer: Tokenizer,
+  { options, located, files, labels, tokenizer }: Preparation<Tokenizer>,
   output: Output,
 ): TrainingData<TokenizedDataset> {
+  const { task, config } = located
   const { overlong } = options
   const maxLength = longestInput(options.maxLength, tokenizer, config)
   const max_length = Number.isFinite(maxLength) ? maxLength : null

@@ -1,6 +1,6 @@
 /** @file What a training shows while it runs: a bar on terminals, a line now and then elsewhere, events with `--json`. */
 import type { TrainerCallback, TrainResult } from '../training/index.ts'
-import { formatCount, formatMetric, formatMetrics, formatSeconds } from './format.ts'
+import { formatBytes, formatCount, formatMetric, formatMetrics, formatSeconds } from './format.ts'
 import type { Output } from './output.ts'
 import { type Progress, startProgress } from './progress.ts'
 
@@ -28,6 +28,12 @@ export function showTraining(output: Output): TrainingProgress {
       maxSteps = state.maxSteps
       bar = startProgress(output, { total: maxSteps, unit: 'steps' })
       output.event('start', { max_steps: maxSteps })
+    },
+    onActivationsKept: ({ where, bytes, examples, saved, seconds }) => {
+      const line =
+        `kept what frozen layers compute of ${examples} examples: ${formatBytes(bytes)} ${where === 'disk' ? 'on disk' : 'in memory'}, ` +
+        `${formatSeconds(seconds)}; about ${Math.round(100 * saved)} % of all operations need not be computed`
+      output.event('activations', { where, bytes, examples, saved, seconds }, line)
     },
     onResume: ({ step, folder }) => {
       output.event('resume', { step, checkpoint: folder }, `going on from ${folder}, after step ${step}/${maxSteps}`)

@@ -1,5 +1,6 @@
 /** @file `--method`: which parameters of a model are trained. */
 import type { PreTrainedModel } from '../models/index.ts'
+import type { Parameter } from '../nn/index.ts'
 import {
   formatTrainableParameters,
   getPeftMethod,
@@ -77,10 +78,15 @@ function modulesOf(names: readonly string[]): string[] {
   return [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))]
 }
 
-/** How many parameters train, and how many there are. */
-export function countParameters(model: TunedModel): ParameterCounts {
-  if (model instanceof PeftModel) return model.getNbTrainableParameters()
-  const parameters = model.parameters()
+/** How many parameters train, and how many there are, with `others` that stand around the model. */
+export function countParameters(model: TunedModel, others: Iterable<[string, Parameter]> = []): ParameterCounts {
+  const around = [...others].map(([, parameter]) => parameter)
+  const own = model instanceof PeftModel ? model.getNbTrainableParameters() : counted(model.parameters())
+  const beside = counted(around)
+  return { trainable: own.trainable + beside.trainable, all: own.all + beside.all }
+}
+
+function counted(parameters: readonly Parameter[]): ParameterCounts {
   const total = (of: typeof parameters) => of.reduce((sum, { size }) => sum + size, 0)
   return { trainable: total(parameters.filter(({ requiresGrad }) => requiresGrad)), all: total(parameters) }
 }

@@ -1,11 +1,11 @@
 /** @file Opening sentence embeddings. Node only. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { AutoTokenizer } from '../data/index.ts'
+import { AutoTokenizer, type Tokenizer } from '../data/index.ts'
 import { resolveModelFolder } from '../models/hub.ts'
 import { AutoModel, type FromPretrainedOptions } from '../models/index.ts'
 import { loadPeftConfig, PeftModel } from '../peft/index.ts'
-import { readLayout } from './layout.ts'
+import { readLayout, type SentenceLayout } from './layout.ts'
 import { Pooling } from './pooling.ts'
 import type { SentenceTransformerParts, Transformer } from './sentence-transformer.ts'
 
@@ -25,16 +25,43 @@ export async function loadSentenceTransformer(
   const base = transformer instanceof PeftModel ? transformer.getBaseModel() : transformer
   // An adapter's file names its base as the user did, not the place it was downloaded to.
   if (base === transformer) base.nameOrPath = folderOrHubId
+  const tokenizer = await AutoTokenizer.fromPretrained(path)
+  return embeddingParts(layout, { transformer, tokenizer, name: folderOrHubId, onWarning })
+}
+
+/** What an embedding is made around. */
+export interface AroundOptions {
+  transformer: Transformer
+  tokenizer: Tokenizer
+  /** What messages call the model. */
+  name: string
+  onWarning?: (message: string) => void
+}
+
+/** The embedding that a folder describes, around a transformer that is open already. */
+export async function openEmbeddingAround(folder: string, around: AroundOptions): Promise<SentenceTransformerParts> {
+  return embeddingParts(await readLayout(folder), around)
+}
+
+function embeddingParts(
+  layout: SentenceLayout | undefined,
+  { transformer, tokenizer, name, onWarning = console.warn }: AroundOptions,
+): SentenceTransformerParts {
+  const base = transformer instanceof PeftModel ? transformer.getBaseModel() : transformer
+  if (!('input_ids' in base.inputSpecs()) || 'pixel_values' in base.inputSpecs()) {
+    throw new Error(
+      `${name} is a ${base.config.model_type}, which makes no embeddings of texts here; take an encoder of texts.`,
+    )
+  }
   if (base.config.raw.is_encoder_decoder === true) {
     throw new Error(
-      `${folderOrHubId} is a ${base.config.model_type} with an encoder and a decoder, whose encoder alone is not computed ` +
+      `${name} is a ${base.config.model_type} with an encoder and a decoder, whose encoder alone is not computed ` +
         'as an embedding; take an encoder such as BERT, or a decoder.',
     )
   }
-  const tokenizer = await AutoTokenizer.fromPretrained(path)
   if (layout) return { ...layout, transformer, tokenizer }
-  onWarning(`${folderOrHubId} has no modules.json: the mean of its hidden states is taken`)
-  const pooling = new Pooling({ embeddingDimension: transformer.config.hidden_size })
+  onWarning(`${name} has no modules.json: the mean of its hidden states is taken`)
+  const pooling = new Pooling({ embeddingDimension: base.config.hidden_size })
   return { transformer, tokenizer, pooling }
 }
 

@@ -6,8 +6,8 @@ import { Module, Parameter } from '../nn/index.ts'
 import { tensorData } from '../runtime/index.ts'
 import { valueAndGrad } from '../training/index.ts'
 import { Random } from '../util/random.ts'
-import { cosineSimilarityLoss, multipleNegativesRankingLoss } from './losses.ts'
-import { recallAt1, similarityMatrix, spearmanCorrelation } from './similarity.ts'
+import { cosentLoss, cosineSimilarityLoss, multipleNegativesRankingLoss } from './losses.ts'
+import { pearsonCorrelation, recallAt1, retrievalMetrics, similarityMatrix, spearmanCorrelation } from './similarity.ts'
 
 const WIDTH = 3
 /** Inputs with as many scores as there are pairs. */
@@ -121,6 +121,32 @@ describe('cosineSimilarityLoss', () => {
   })
 })
 
+describe('cosentLoss', () => {
+  it('is the logarithm of one and the exponentials of all cosines in the wrong order', async () => {
+    const table = new Table(8)
+    const [a, b] = [0, 4].map(start => table.numbers(start, 4))
+    const scores = [0.9, -0.2, 0, 0.4]
+    const cosines = a.map((row, i) => 5 * cosine(row, b[i]))
+    const sum = scores.flatMap((low, i) =>
+      scores.map((high, j) => (low < high ? Math.exp(cosines[i] - cosines[j]) : 0)),
+    )
+    const value = await check(table, (of, inputs) => cosentLoss(of(0), of(1), inputs.scores, { scale: 5 }))
+    expect(value).toBeCloseTo(Math.log(1 + sum.reduce((x, y) => x + y)), 4)
+  })
+
+  it('is 0 where all scores are equal', async () => {
+    const table = new Table(8)
+    await using step = await valueAndGrad(
+      table,
+      (module, { scores }) => cosentLoss(...halves(module.rows.trace(scores.graph)), scores),
+      FOUR,
+    )
+    const { value, grads } = await step({ scores: tensorData('float32', [2, 2, 2, 2]) })
+    expect(value).toBe(0)
+    expect([...grads.data].every(x => x === 0)).toBe(true)
+  })
+})
+
 describe('similarities', () => {
   const [a, b] = [
     [[3, 4]],
@@ -155,6 +181,52 @@ describe('metrics', () => {
     expect(spearmanCorrelation([1, 2, 2, 4, 5], [3, 1, 2, 5, 4])).toBeCloseTo(0.5642880936468347, 12)
     expect(spearmanCorrelation([1, 1, 1], [1, 2, 3])).toBe(0)
     expect(() => spearmanCorrelation([1], [1])).toThrow('two at least')
+  })
+
+  it('correlate values', () => {
+    // scipy.stats.pearsonr([1, 2, 2, 4, 5], [3, 1, 2, 5, 4])
+    expect(pearsonCorrelation([1, 2, 2, 4, 5], [3, 1, 2, 5, 4])).toBeCloseTo(0.6735753140545634, 12)
+    expect(pearsonCorrelation([1, 2, 3], [-2, -4, -6])).toBeCloseTo(-1, 12)
+    expect(pearsonCorrelation([1, 1, 1], [1, 2, 3])).toBe(0)
+    expect(() => pearsonCorrelation([1], [1])).toThrow('two at least')
+  })
+
+  it('say at which place queries find their own, behind foreign ones that are as near', () => {
+    const candidates = [
+      [1, 0],
+      [0, 1],
+      [0.9, 0.1],
+    ] // prettier-ignore
+    const found = (queries: number[][], own: number[][]) => retrievalMetrics(queries, candidates, i => own[i])
+    expect(
+      found(
+        [
+          [1, 0],
+          [0, 1],
+        ],
+        [[0], [1]],
+      ),
+    ).toEqual({ accuracy_at_1: 1, mrr: 1 }) // prettier-ignore
+    expect(
+      found(
+        [
+          [1, 0],
+          [0, 1],
+        ],
+        [[2], [0]],
+      ),
+    ).toEqual({ accuracy_at_1: 0, mrr: (1 / 2 + 1 / 3) / 2 }) // prettier-ignore
+    expect(found([[1, 0]], [[0, 2]])).toEqual({ accuracy_at_1: 1, mrr: 1 })
+    expect(
+      retrievalMetrics(
+        [[1, 1]],
+        [
+          [1, 1],
+          [1, 1],
+        ],
+        () => [0],
+      ),
+    ).toEqual({ accuracy_at_1: 0, mrr: 0.5 }) // prettier-ignore
   })
 
   it('count queries whose own candidate is alone nearest', () => {

@@ -1,5 +1,18 @@
 /** @file Losses of embeddings, for `valueAndGrad`. */
-import { concat, crossEntropy, mseLoss, mul, range, type Tensor } from '../graph/index.ts'
+import {
+  concat,
+  crossEntropy,
+  less,
+  mseLoss,
+  mul,
+  range,
+  reshape,
+  sub,
+  type Tensor,
+  unsqueeze,
+  where,
+  zeros,
+} from '../graph/index.ts'
 import { cosineMatrix, cosines } from './vectors.ts'
 
 /** Options of {@link multipleNegativesRankingLoss}. */
@@ -48,4 +61,26 @@ export function multipleNegativesRankingLoss(
  */
 export function cosineSimilarityLoss(a: Tensor, b: Tensor, scores: Tensor): Tensor {
   return mseLoss(cosines(a, b), scores)
+}
+
+/** What stands in place of pairs that say nothing: its exponential is 0. */
+const NOTHING = -1e12
+
+/**
+ * Pairs with a higher score should have a higher cosine than those with a lower one (CoSENT, sentence-transformers'
+ * CoSENTLoss): `log(1 + sum exp(scale (cos_i - cos_j)))` over all pairs i, j of the batch with `score_i < score_j`. Only
+ * the order of the scores counts, so they may have any range.
+ *
+ * @param a `[batch, width]`
+ * @param b `[batch, width]`
+ * @param scores float32 `[batch]`
+ * @returns a scalar; 0 where all scores are equal
+ */
+export function cosentLoss(a: Tensor, b: Tensor, scores: Tensor, { scale = 20 }: { scale?: number } = {}): Tensor {
+  const scaled = mul(cosines(a, b), scale)
+  const below = less(unsqueeze(scores, [1]), unsqueeze(scores, [0]))
+  const differences = where(below, sub(unsqueeze(scaled, [1]), unsqueeze(scaled, [0])), NOTHING)
+  // The cross entropy of class 0, whose logit is 0, is the sum's logarithm.
+  const row = concat([zeros(a.graph, [1, 1]), reshape(differences, [1, -1])], 1)
+  return crossEntropy(row, range(a.graph, 1))
 }

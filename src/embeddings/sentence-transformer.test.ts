@@ -10,7 +10,8 @@ import type { PreTrainedModel } from '../models/index.ts'
 import { getPeftModel, LoraConfig, PromptTuningConfig } from '../peft/index.ts'
 import { floats, tensorData } from '../runtime/index.ts'
 import { Trainer, valueAndGrad } from '../training/index.ts'
-import { EmbeddingTask } from './embedding-task.ts'
+import { EmbeddingTask, type EmbeddingTaskOptions } from './embedding-task.ts'
+import type { EmbeddingLoss } from './loss-names.ts'
 import { multipleNegativesRankingLoss } from './losses.ts'
 import { Dense, Normalize } from './modules.ts'
 import { Pooling } from './pooling.ts'
@@ -319,7 +320,7 @@ describe('training', () => {
     expect(grads.norm()).toBeGreaterThan(0.01)
   })
 
-  it('with the Trainer: ranking, measured by recall', async () => {
+  it('with the Trainer: ranking, measured by accuracy at 1', async () => {
     await using base = await open()
     const model = base.withTransformer(getPeftModel(base.transformer as PreTrainedModel, lora()))
     const rows = new Dataset(pairs)
@@ -339,8 +340,8 @@ describe('training', () => {
     })
     const before = await trainer.evaluate()
     const { metrics } = { ...(await trainer.train()), metrics: await trainer.evaluate() }
-    expect(before.eval_recall_at_1).toBeLessThan(1)
-    expect(metrics.eval_recall_at_1).toBe(1)
+    expect(before.eval_accuracy_at_1).toBeLessThan(1)
+    expect(metrics.eval_accuracy_at_1).toBe(1)
     expect(metrics.eval_loss).toBeLessThan(before.eval_loss / 2)
     const [anchors, positives] = [
       await model.encode(pairs.map(({ anchor }) => anchor)),
@@ -360,7 +361,7 @@ describe('training', () => {
       { sentence1: 'a great film', sentence2: 'bad', score: -0.5 },
       { sentence1: 'dull', sentence2: 'the film was bad', score: 0.4 },
     ])
-    const task = EmbeddingTask.for(model, rows)
+    const task = EmbeddingTask.for(model, rows, { loss: 'cosine_similarity' })
     const examples = task.examples(rows)
     const before = await model.encode(TEXTS)
     const trainer = new Trainer({
@@ -376,20 +377,58 @@ describe('training', () => {
     expect((await model.encode(TEXTS))[0]).not.toEqual(before[0])
   }, 20_000)
 
+  it('counts texts that occur several times as one, and refuses, leaves out or cuts long ones', async () => {
+    const model = await open()
+    const rows = new Dataset([
+      { query: 'a', answer: 'b' },
+      { query: 'a', answer: 'c' },
+      { query: 'd', answer: 'b' },
+      { query: 'd', answer: `${'film '.repeat(40)}` },
+    ])
+    const task = EmbeddingTask.for(model, rows)
+    expect(task.roles).toEqual({ anchor: 'query', positive: 'answer' })
+    expect(() => task.tokenize(rows, { overlong: 'error' })).toThrow('1 of 4 rows is longer than maxLength = 32')
+    expect(task.examples(rows)[3].texts[1].inputIds).toHaveLength(32)
+    const { features, tooLong, rows: kept } = task.tokenize(rows, { overlong: 'skip' })
+    expect([kept, tooLong]).toEqual([[0, 1, 2], [{ index: 3, length: 42 }]])
+    const [a, b, c, d] = [
+      [1, 0],
+      [1, 0.1],
+      [1, 0],
+      [0, 1],
+    ].map(start => Float32Array.from({ length: 32 }, (_, i) => start[i] ?? 0)) // prettier-ignore
+    const of = (first: Float32Array, second: Float32Array) => Float32Array.of(...first, ...second)
+    const predictions = { logits: [of(a, b), of(a, c), of(d, b)], labels: [0, 1, 2] }
+    expect(task.metricsOf(features)(predictions)).toEqual({ accuracy_at_1: 1, mrr: 1 })
+    expect(task.metrics(predictions).accuracy_at_1).toBeLessThan(1)
+  })
+
   it('refuses rows that fit no loss, and says which do', async () => {
     const model = await open()
-    const task = (rows: Record<string, unknown>[], options = {}) => EmbeddingTask.for(model, new Dataset(rows), options)
-    expect(() => task([{ text: 'a' }])).toThrow('expected anchor, positive (multiple_negatives_ranking) or sentence1')
-    expect(() => task(pairs, { loss: 'cosine_similarity' })).toThrow('expected sentence1, sentence2, score')
-    const scored = (score: unknown) => {
+    const task = (rows: Record<string, unknown>[], options: EmbeddingTaskOptions = {}) =>
+      EmbeddingTask.for(model, new Dataset(rows), options)
+    expect(() => task([{ text: 'a' }])).toThrow('expected anchor, positive or sentence1, sentence2, score')
+    const both = [{ anchor: 'a', positive: 'b', sentence1: 'a', sentence2: 'b', score: 1 }]
+    expect(() => task(both)).toThrow('and not both: say which loss')
+    expect(task(both, { loss: 'cosine_similarity' }).columns).toEqual(['sentence1', 'sentence2'])
+    expect(() => task(pairs, { loss: 'cosnt' as EmbeddingLoss })).toThrow('Did you mean "cosent"?')
+    expect(() => task(pairs, { columns: { ancor: 'anchor' } })).toThrow('Did you mean "anchor"')
+    expect(() => task(pairs, { columns: { anchor: 'x' } })).toThrow('no column "x"')
+    expect(() => task(pairs, { loss: 'cosine_similarity' })).toThrow('which column holds the sentence1')
+    const scored = (score: unknown, loss: EmbeddingLoss = 'cosine_similarity') => {
       const rows = new Dataset([{ sentence1: 'a', sentence2: 'b', score }])
-      return () => EmbeddingTask.for(model, rows).examples(rows)
+      return () => EmbeddingTask.for(model, rows, { loss }).examples(rows)
     }
+    expect(scored(5, 'cosent')()).toMatchObject([{ score: 5 }])
+    expect(scored('good', 'cosent')).toThrow('"score" is "good", expected a number')
     expect(scored(5)).toThrow('Row 0: "score" is 5, expected a number from -1 to 1')
     expect(scored('')).toThrow('"score" is ""')
     const empty = new Dataset([{ anchor: 'a', positive: '' }])
     expect(() => EmbeddingTask.for(model, empty).examples(empty)).toThrow('Row 0: "positive" is "", expected a text')
     const more = task([{ anchor: 'a', positive: 'b', negative_1: 'c', negative_2: 'd' }])
     expect(more.columns).toEqual(['anchor', 'positive', 'negative_1', 'negative_2'])
+    expect([more.needsOthers, task(pairs).needsOthers]).toEqual([false, true])
+    const named = task([{ q: 'a', a: 'b', n: 'c' }], { columns: { anchor: 'q', positive: 'a', negative: 'n' } })
+    expect(named.columns).toEqual(['q', 'a', 'n'])
   })
 })

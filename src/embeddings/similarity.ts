@@ -67,16 +67,31 @@ export function similarityMatrix(
  * @throws for lists of different lengths, or of fewer than two
  */
 export function spearmanCorrelation(a: Vector, b: Vector): number {
-  if (a.length !== b.length || a.length < 2) {
-    throw new Error(
-      `spearmanCorrelation: got ${a.length} and ${b.length} numbers; expected as many of both, two at least`,
-    )
-  }
-  const [x, y] = [ranks(a), ranks(b)]
-  const middle = (a.length + 1) / 2
+  requireTwo('spearmanCorrelation', a, b)
+  return correlation(ranks(a), ranks(b))
+}
+
+/**
+ * Pearson's correlation of two lists of numbers; 0 where one of them is constant.
+ *
+ * @throws for lists of different lengths, or of fewer than two
+ */
+export function pearsonCorrelation(a: Vector, b: Vector): number {
+  requireTwo('pearsonCorrelation', a, b)
+  return correlation(a, b)
+}
+
+function requireTwo(name: string, a: Vector, b: Vector): void {
+  if (a.length === b.length && a.length >= 2) return
+  throw new Error(`${name}: got ${a.length} and ${b.length} numbers; expected as many of both, two at least`)
+}
+
+function correlation(x: Vector, y: Vector): number {
+  const mean = (values: Vector) => Array.from(values).reduce((sum, value) => sum + value, 0) / values.length
+  const [meanX, meanY] = [mean(x), mean(y)]
   let [both, xx, yy] = [0, 0, 0]
   for (let i = 0; i < x.length; i++) {
-    const [dx, dy] = [x[i] - middle, y[i] - middle]
+    const [dx, dy] = [x[i] - meanX, y[i] - meanY]
     both += dx * dy
     xx += dx * dx
     yy += dy * dy
@@ -111,4 +126,36 @@ export function recallAt1(queries: readonly Vector[], candidates: readonly Vecto
     row.every((value, j) => j === i || value < row[i]),
   )
   return hits.length / queries.length
+}
+
+/** What {@link retrievalMetrics} tells. */
+export interface RetrievalMetrics {
+  /** The share of queries whose own candidate is the most alike of all. */
+  accuracy_at_1: number
+  /** The mean of one divided by the place of the first own candidate among all. */
+  mrr: number
+}
+
+/**
+ * How well queries find their own candidates by cosines. A foreign candidate that is just as alike stands before them, so
+ * that embeddings which are all the same find nothing.
+ *
+ * @param ownOf the positions of the candidates that belong to a query, one at least
+ */
+export function retrievalMetrics(
+  queries: readonly Vector[],
+  candidates: readonly Vector[],
+  ownOf: (query: number) => readonly number[],
+): RetrievalMetrics {
+  if (queries.length === 0) throw new Error('retrievalMetrics: got no queries; one is needed at least')
+  let [hits, reciprocals] = [0, 0]
+  queries.forEach((query, i) => {
+    const own = new Set(ownOf(i))
+    const [cosines] = similarityMatrix([query], candidates)
+    const best = Math.max(...[...own].map(at => cosines[at]))
+    const place = cosines.reduce((count, value, at) => (value >= best && !own.has(at) ? count + 1 : count), 1)
+    if (place === 1) hits++
+    reciprocals += 1 / place
+  })
+  return { accuracy_at_1: hits / queries.length, mrr: reciprocals / queries.length }
 }

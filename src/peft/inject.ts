@@ -6,7 +6,7 @@ import type { PeftConfig } from './config.ts'
 import { layerNumbers } from './layer-numbers.ts'
 import { type AdapterContext, getPeftMethod, type ModelFacts, type PeftMethod, type TargetOptions } from './method.ts'
 import { ModulesToSaveWrapper } from './modules-to-save.ts'
-import { type ResolveTargetOptions, resolveTargets } from './targets.ts'
+import { type ResolveTargetOptions, refuseNoDefault, resolveTargets } from './targets.ts'
 import { type AdapterState, TunerLayer } from './tuner-layer.ts'
 
 /** What {@link injectAdapter} needs beside the tree and the configuration. */
@@ -98,6 +98,13 @@ function wrapTargets(
       model,
       shared,
     })
+    if (!layer && module instanceof ModulesToSaveWrapper) {
+      const names = module.adapterNames().map(name => `"${name}"`)
+      throw new Error(
+        `${config.peftType} cannot work on "${path}", which the adapter ${names.join(', ')} trains as a whole (modulesToSave): ` +
+          `leave it out with excludeModules or other targetModules, or train it whole here too, with modulesToSave.`,
+      )
+    }
     if (!layer) {
       throw new Error(
         `${config.peftType} cannot work on "${path}", a ${unwrapped(module).constructor.name}; it works on ${method.layerKinds.join(', ')}`,
@@ -135,9 +142,7 @@ function chooseTargets(
   if (!method.wrap) return []
   const targets = config.targetModules ?? method.defaultTargetModules?.(model.modelType)
   if (targets === undefined || targets === null) {
-    throw new Error(
-      `${config.peftType} has no default target modules for the model type "${model.modelType}"; name them with targetModules, for example "all-linear"`,
-    )
+    refuseNoDefault(config.peftType, model)
   }
   config.targetModules = targets
   // Targets that only name parameters inside modules are the method's own affair.

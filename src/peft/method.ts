@@ -242,6 +242,11 @@ export interface PeftMethod<C extends PeftConfig & TargetOptions = PeftConfig & 
    * keys and values once. Traced. `enter` leaves inputs alone whose cache continues a sequence.
    */
   prelude?(context: AdapterContext<C>): Prelude
+  /**
+   * Whether what is computed for a token depends, beside attention, on the other tokens of a pass (averages over them), so
+   * that a prompt must not be read in pieces.
+   */
+  readsWhole?(config: C): boolean
   /** Looks at data before training: gradients, importance. Called once an adapter, by the Trainer or by `prepareAdapter`. */
   prepare?(context: AdapterContext<C>, tools: PreparationTools): Promise<void>
   /** Whether an adapter with these options wants to be prepared, where only some do. */

@@ -174,7 +174,15 @@ describe('getPeftModel on a module of one’s own', () => {
     [
       'no targets for an unknown model type',
       () => getPeftModel(net(), new LoraConfig()),
-      /no default target modules for the model type "custom"/,
+      /no default target modules for the model type "custom".*The dense layers of this model are called .*"all-linear"/,
+    ],
+    [
+      'a target that another adapter trains as a whole',
+      () => {
+        const peft = getPeftModel(net(), new LoraConfig({ targetModules: ['hidden'], modulesToSave: ['out'] }))
+        peft.addAdapter('other', new LoraConfig({ targetModules: ['out'] }))
+      },
+      /LORA cannot work on "out", which the adapter "default" trains as a whole \(modulesToSave\).*excludeModules/,
     ],
     [
       'a target it cannot work on',

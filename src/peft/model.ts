@@ -234,6 +234,14 @@ export class PeftModel<M extends Module = Module> extends Module {
     return this.#activeOnes().every(({ method }) => method.can.merge && !method.enter && !method.front)
   }
 
+  /** Whether any of the adapters looks at a whole text at once, so that prompts must not be read in pieces. */
+  readsWhole(): boolean {
+    return this.adapterNames().some(name => {
+      const { method, config } = this.adapter(name)
+      return method.readsWhole?.(config) ?? false
+    })
+  }
+
   /**
    * The keys and values of what active adapters put in front of every text of a decoder, `[1, heads, length, width]` for
    * each layer; none where there is nothing. Traced.

@@ -2,7 +2,7 @@
 import { Conv1D, Linear, type Module } from '../nn/index.ts'
 import { didYouMean } from '../util/nearest.ts'
 import { baseModules, unwrapped } from './adapted-tree.ts'
-import type { TargetOptions } from './method.ts'
+import type { ModelFacts, TargetOptions } from './method.ts'
 import { fullMatch } from './pattern.ts'
 
 /** The shorthand for every dense layer but the output layer. */
@@ -66,6 +66,21 @@ export function resolveTargets(
   return kept
 }
 
+/** Says that nothing is chosen by itself, and what there is to choose from. */
+export function refuseNoDefault(method: string, { modelType, tree }: Pick<ModelFacts, 'modelType' | 'tree'>): never {
+  const modules = [...baseModules(tree)].map(({ path, module }) => ({ path, module: unwrapped(module) }))
+  const dense = modules.filter(({ module }) => module instanceof Linear || module instanceof Conv1D)
+  const names = namesOf(dense.map(({ path }) => path))
+  const some = names.slice(0, 2).map(name => `"${name}"`)
+  throw new Error(
+    `${method} has no default target modules for the model type "${modelType}"; name them with targetModules. ` +
+      (names.length
+        ? `The dense layers of this model are called ${names.join(', ')}: take some, such as [${some.join(', ')}], or ` +
+          '"all-linear" for all but the output layer.'
+        : `${examples(modules.map(({ path }) => path).filter(path => path !== ''))}`),
+  )
+}
+
 function requireMatch(target: string, paths: readonly string[]): void {
   if (paths.some(path => endsWithName(path, target))) return
   const names = target.includes('.') ? paths : paths.map(path => path.slice(path.lastIndexOf('.') + 1))
@@ -73,10 +88,13 @@ function requireMatch(target: string, paths: readonly string[]): void {
   throw new Error(`targetModules: no module is called "${target}".${didYouMean(target, known)} ${examples(paths)}`)
 }
 
+/** The last parts of paths, each once; numbers are no names. */
+function namesOf(paths: readonly string[]): string[] {
+  return [...new Set(paths.map(path => path.slice(path.lastIndexOf('.') + 1)))].filter(name => !/^\d+$/.test(name))
+}
+
 function examples(paths: readonly string[]): string {
-  const names = [...new Set(paths.map(path => path.slice(path.lastIndexOf('.') + 1)))].filter(
-    name => !/^\d+$/.test(name),
-  )
+  const names = namesOf(paths)
   return `The modules of this model are called ${names.slice(0, 24).join(', ')}${names.length > 24 ? ', …' : ''}.`
 }
 

@@ -1,6 +1,6 @@
 /** @file `peft compare`. */
 import { spawn } from 'node:child_process'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, rmdir } from 'node:fs/promises'
 import { arch, cpus } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -66,13 +66,14 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
       `${i + 1} of ${chosen.length}: ${method.method} (${[`rate ${method.learningRate}`, ...method.set].join(', ')})`,
     )
     const own = join(folder, 'methods', method.method)
-    await mkdir(own, { recursive: true })
+    const isNew = (await mkdir(own, { recursive: true })) !== undefined
     try {
       const result = await inOwnProcess(settings, method, own, signal)
       results.push(result)
       output.event('method', { ...result }, `  score ${result.score.toFixed(4)} in ${formatSeconds(result.seconds)}`)
     } catch (error) {
-      signal?.throwIfAborted()
+      if (isNew) await removeFailed(folder, own)
+      if (signal?.aborted) throw interrupted(folder, results, signal)
       failed.push({ ...method, error: (error as Error).message })
       output.warn(`${method.method}: ${(error as Error).message}`)
     }
@@ -112,6 +113,20 @@ export async function compare(options: CompareOptions, output: Output, signal?: 
   )
 }
 
+/** Removes the folder of a method that came to nothing, and those above it where nothing else stands in them. */
+async function removeFailed(folder: string, own: string): Promise<void> {
+  await rm(own, { recursive: true, force: true })
+  for (const path of [join(folder, 'methods'), folder]) await rmdir(path).catch(() => undefined)
+}
+
+/** Says what is left of a comparison that was stopped. */
+function interrupted(folder: string, results: readonly MethodResult[], { reason }: AbortSignal): Error {
+  const left = results.length
+    ? `${results.map(({ method }) => method).join(', ')} were trained, and stand in ${join(folder, 'methods')}; no report was written.`
+    : 'Nothing was written.'
+  return new Error(`${(reason as Error).message}. ${left}`, { cause: reason })
+}
+
 /** What the score of a task is, and what knowing nothing scores. */
 async function scoreFacts(
   located: LocatedModel,
@@ -122,7 +137,7 @@ async function scoreFacts(
   const evaluation = files.evaluation!
   if (located.task === 'CAUSAL_LM') {
     const tokenizer = await openTokenizer(located)
-    const data = tokenizeFiles(settings, located, files, undefined, tokenizer, output)
+    const data = tokenizeFiles({ options: settings, located, files, labels: undefined, tokenizer }, output)
     const model = await openBaseModel(located, {}, output)
     const { batchSize, threads } = settings
     const trainer = new Trainer({ model, tokenizer, args: { perDeviceEvalBatchSize: batchSize, threads } })
@@ -141,7 +156,8 @@ async function scoreFacts(
 function program(): string[] {
   const isSource = import.meta.url.endsWith('.ts')
   const main = fileURLToPath(new URL(isSource ? '../main.ts' : '../main.js', import.meta.url))
-  return isSource ? ['--import', 'tsx', main] : [main]
+  // Found from here, since the user may be anywhere.
+  return isSource ? ['--import', import.meta.resolve('tsx'), main] : [main]
 }
 
 /** Trains one method in a process of its own: its memory can be told, and what it leaves behind hinders no other. */
@@ -160,8 +176,20 @@ async function inOwnProcess(
   child.stderr.on('data', chunk => {
     errors += chunk
   })
-  const code = await new Promise<number | null>((resolve, reject) => child.on('close', resolve).on('error', reject))
-  if (code !== 0) throw new Error(errors.trim().split('\n').at(-1) || `the process ended with code ${code}`)
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('close', resolve)
+    // One that is told to stop still writes until it has ended.
+    child.on('error', error => {
+      if (!signal?.aborted) reject(error)
+    })
+  })
+  signal?.throwIfAborted()
+  if (code !== 0) {
+    const lines = errors.trim().split('\n')
+    // A process that could not even start says which Node it was at the end.
+    const reason = lines.findLast(line => /^\w*error: /i.test(line)) ?? lines.at(-1)
+    throw new Error(reason?.replace(/^error: /, '') || `the process ended with code ${code}`)
+  }
   return JSON.parse(await readFile(join(folder, RESULT_FILE), 'utf8')) as MethodResult
 }
 

@@ -1,8 +1,9 @@
 /** @file `peft embed`: the texts of a file as vectors. */
 import { existsSync } from 'node:fs'
-import { extname } from 'node:path'
+import { extname, join } from 'node:path'
 import { count } from '../../data/messages.ts'
 import { SentenceTransformer } from '../../embeddings/index.ts'
+import { openEmbeddingAround } from '../../embeddings/load.ts'
 import { PeftModel } from '../../peft/index.ts'
 import { writeFileAtomic } from '../../util/files.ts'
 import { didYouMean } from '../../util/nearest.ts'
@@ -73,13 +74,17 @@ async function openEmbedding({ model: name, adapter }: EmbedOptions, output: Out
   const folder = await locate(name, output)
   const model = await SentenceTransformer.fromPretrained(folder, { onWarning: message => output.note(message) })
   if (adapter === undefined) return model
-  const { transformer } = model
+  const { transformer, tokenizer } = model
   if (transformer instanceof PeftModel) {
     throw new UsageError(`${name} holds an adapter already; give its base model with --model, and --adapter ${name}`)
   }
   const adapterFolder = await locate(adapter, output)
   const onWarning = (message: string) => output.warn(message)
-  return model.withTransformer(await PeftModel.fromPretrained(transformer, adapterFolder, { onWarning }))
+  const adapted = await PeftModel.fromPretrained(transformer, adapterFolder, { onWarning })
+  if (!existsSync(join(adapterFolder, 'modules.json'))) return model.withTransformer(adapted)
+  // What was trained with the adapter stands beside it: dense layers, the longest text.
+  const around = { transformer: adapted, tokenizer, name: adapter, onWarning }
+  return new SentenceTransformer(await openEmbeddingAround(adapterFolder, around))
 }
 
 function checkOptions({ data, text, output, overwrite, prompt, promptName, column }: EmbedOptions): void {

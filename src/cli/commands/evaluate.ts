@@ -13,6 +13,14 @@ import {
   tokenizeLabelled,
   tokenizeText,
 } from '../data.ts'
+import {
+  checkEmbeddingOptions,
+  describeEmbeddings,
+  type EmbeddingOptions,
+  embeddingTask,
+  openEmbedding,
+  tokenizeEmbeddings,
+} from '../embedding.ts'
 import { UsageError } from '../exit.ts'
 import { formatCount, formatMetric } from '../format.ts'
 import { textMetrics, writeTexts } from '../generated.ts'
@@ -28,7 +36,7 @@ import {
 import { peakMemoryBytes } from '../memory.ts'
 import { classNamesOf, type LocatedModel, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
 import type { Output } from '../output.ts'
-import { hasLabels, taskOptionOf } from '../task.ts'
+import { hasLabels, type TrainableTask, taskOptionOf } from '../task.ts'
 import { chosenColumns, describeRows, isRowTask, spelledTags, tokenizeRows } from '../task-data.ts'
 
 /** Options of commands that run a model over data. */
@@ -42,7 +50,7 @@ export interface RunModelOptions extends ModelOptions, DataOptions, MediaCommand
 }
 
 /** The options of `peft evaluate`. */
-export interface EvaluateOptions extends RunModelOptions {
+export interface EvaluateOptions extends RunModelOptions, EmbeddingOptions {
   data: string
   /** Whether models with an encoder also write their texts, which are compared with the expected ones. */
   generate: boolean
@@ -61,6 +69,8 @@ export async function evaluate(options: EvaluateOptions, output: Output, signal?
     throw new UsageError('--labels belongs to --task seq_cls, token_cls and image_cls')
   const medium = mediumOf(located)
   checkMediaOptions(medium, options)
+  checkEmbeddingOptions(located, options)
+  if (task === 'FEATURE_EXTRACTION') return evaluateEmbeddings(located, options, output, signal)
   const labels = hasLabels(task) ? await classNamesOf(located, options.labels) : undefined
   const file = medium
     ? await readMedia(options.data, medium, options, { part: 'evaluation', recorded: located.record?.columns }, output)
@@ -92,21 +102,59 @@ export async function evaluate(options: EvaluateOptions, output: Output, signal?
     const texts = await writeTexts(model, features, how, output, signal)
     Object.assign(metrics, textMetrics(texts, expected, prompt !== undefined))
   }
-  const seconds = (performance.now() - started) / 1000
+  tell({ task, examples: tokens.features.length, metrics, started }, output)
+}
+
+/** What was measured. */
+interface Measured {
+  task: TrainableTask
+  examples: number
+  metrics: Readonly<Record<string, number>>
+  /** When it began, by the clock of `performance`. */
+  started: number
+}
+
+function tell({ task, examples, metrics, started }: Measured, output: Output): void {
   output.result(
     {
       command: 'evaluate',
       task: taskOptionOf(task),
-      examples: tokens.features.length,
+      examples,
       metrics,
-      seconds,
+      seconds: (performance.now() - started) / 1000,
       peak_memory_bytes: peakMemoryBytes(),
     },
     [
-      `examples ${formatCount(tokens.features.length)}`,
+      `examples ${formatCount(examples)}`,
       ...Object.entries(metrics).map(([name, value]) => `${name.replace(/^eval_/, '')} ${formatMetric(value)}`),
     ],
   )
+}
+
+async function evaluateEmbeddings(
+  located: LocatedModel,
+  options: EvaluateOptions,
+  output: Output,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const started = performance.now()
+  const file = await readRows(options.data, options)
+  const tokenizer = await openTokenizer(located)
+  const transformer = await openModel(located, { seed: options.seed }, output)
+  const embedding = await openEmbedding(located, transformer, tokenizer, options, output)
+  const task = embeddingTask(embedding, file, options, located)
+  output.note(`data: ${describeEmbeddings(task)}`)
+  const { features } = tokenizeEmbeddings(task, file, options, output)
+  const { batchSize, mode, threads, keepPacked, seed } = options
+  const trainer = new Trainer({
+    model: task.model,
+    dataCollator: task.collate,
+    computeMetrics: task.metricsOf(features),
+    args: { perDeviceEvalBatchSize: batchSize, mode, threads, keepPacked, seed },
+  })
+  const metrics = await trainer.evaluate(features, { signal })
+  refuseNonFinite(metrics)
+  tell({ task: located.task, examples: features.length, metrics, started }, output)
 }
 
 function readTokens(

@@ -7,6 +7,7 @@ import { type MergedParameter, PeftModel } from '../../peft/index.ts'
 import { floats, type TensorData, tensorData } from '../../runtime/index.ts'
 import { OutputFolder } from '../../training/output-folder.ts'
 import { Random } from '../../util/random.ts'
+import { openEmbedding } from '../embedding.ts'
 import { formatBytes, formatCount, shellQuote } from '../format.ts'
 import { mediumOf } from '../media.ts'
 import { classNamesOf, hasTokenizer, locateModel, type ModelOptions, openModel, openTokenizer } from '../model.ts'
@@ -63,7 +64,9 @@ export async function merge(options: MergeOptions, output: Output, signal?: Abor
   const tokenizer = hasOwn ? await openTokenizer(located) : undefined
   if (!tokenizer && medium !== 'image')
     output.warn(`neither ${located.name} nor ${located.adapterName} has a tokenizer; none was written`)
-  await saveAll(folder, { model: merged, tokenizer, record: located.record, settingsFrom: located.folder })
+  const isEmbedding = located.task === 'FEATURE_EXTRACTION' && tokenizer !== undefined
+  const whole = isEmbedding ? await openEmbedding(located, merged, tokenizer, {}, output) : merged
+  await saveAll(folder, { model: whole, tokenizer, record: located.record, settingsFrom: located.folder })
 
   const bytes = await weightBytes(folder.path)
   const next = useCommand(located.task, `--model ${shellQuote(options.output)}`, medium)

@@ -53,6 +53,9 @@ export async function predict(options: PredictOptions, output: Output, signal?: 
   if (medium === 'image') return predictImages(options, located, output, signal)
   if (medium === 'speech') return predictSpeech(options, located, output, signal)
   if (located.task === 'SEQ_2_SEQ_LM') return predictTexts(options, located, output, signal)
+  if (located.task === 'FEATURE_EXTRACTION') {
+    throw new UsageError('This model makes embeddings: peft embed writes them, peft evaluate measures them')
+  }
   if (located.task !== 'SEQ_CLS') {
     throw new UsageError(
       'peft predict is for --task seq_cls, token_cls and question_ans, seq_2_seq_lm and image_cls; to continue a text ' +

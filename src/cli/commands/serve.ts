@@ -21,6 +21,7 @@ export interface ServeCommandOptions {
   cors: readonly string[]
   maxBatch: number
   maxQueue: number
+  prefillChunk: number
   maxBody: number
   context?: number
   requestTimeout: number
@@ -69,6 +70,7 @@ export async function serveModel(options: ServeCommandOptions, output: Output, s
     adapters,
     maxBatch,
     maxQueue,
+    prefillChunk: options.prefillChunk,
     maxContext,
     mode,
     threads,

@@ -1,19 +1,31 @@
 /** @file `peft train`. */
 import type { Tokenizer } from '../../data/index.ts'
+import type { EmbeddingExample } from '../../embeddings/index.ts'
 import type { PreTrainedModel } from '../../models/index.ts'
+import { formatTrainableParameters } from '../../peft/index.ts'
 import type { QuantizedProducts } from '../../runtime/index.ts'
 import {
+  type CacheActivations,
+  type DataCollator,
   type IntervalStrategy,
   type NonFinitePolicy,
   type SchedulerType,
   type SpikePolicy,
   Trainer,
+  type TrainerOptions,
   TrainingArguments,
   type TrainingArgumentsOptions,
   TrainingInterrupted,
   type TrainResult,
 } from '../../training/index.ts'
 import { OutputFolder } from '../../training/output-folder.ts'
+import {
+  checkEmbeddingOptions,
+  type EmbeddingOptions,
+  embeddingData,
+  embeddingTask,
+  openEmbedding,
+} from '../embedding.ts'
 import { inFlags, RunFileError, UsageError } from '../exit.ts'
 import { formatBytes, formatCount, formatMetric, formatMetrics, formatSeconds, shellQuote } from '../format.ts'
 import { checkMediaOptions, evaluationPart, mediumOf } from '../media.ts'
@@ -25,13 +37,20 @@ import type { RunKey } from '../run-file/keys.ts'
 import { writeResolvedRun } from '../run-file/saved.ts'
 import { saveBeside, weightBytes } from '../saving.ts'
 import { taskOptionOf, useCommand } from '../task.ts'
-import { labelsOf, prepareFiles, readFiles, type TrainingData, type TrainingDataOptions } from '../training-data.ts'
+import {
+  type DataFiles,
+  labelsOf,
+  prepareFiles,
+  readFiles,
+  type TrainingData,
+  type TrainingDataOptions,
+} from '../training-data.ts'
 import { trainingOptionsOf } from '../training-options.ts'
 import { showTraining } from '../training-progress.ts'
-import { checkMethod, countParameters, defaultLearningRate, type TunedModel, trainableLine, tune } from '../tuning.ts'
+import { checkMethod, countParameters, defaultLearningRate, type TunedModel, tune } from '../tuning.ts'
 
 /** The options of `peft train`. */
-export interface TrainOptions extends ModelOptions, TrainingDataOptions, MonitoringOptions {
+export interface TrainOptions extends ModelOptions, TrainingDataOptions, MonitoringOptions, EmbeddingOptions {
   method: string
   set: string[]
   output: string
@@ -61,6 +80,7 @@ export interface TrainOptions extends ModelOptions, TrainingDataOptions, Monitor
   metric: string
   groupByLength: boolean
   packing: boolean
+  cacheActivations: CacheActivations
   saveStrategy: 'steps' | 'epoch' | 'end'
   saveSteps?: number
   saveTotalLimit?: number
@@ -93,6 +113,7 @@ export async function train(
   const located = await locateModel(options, output)
   const medium = mediumOf(located)
   checkMediaOptions(medium, options)
+  checkEmbeddingOptions(located, options)
   const files = await readFiles(options, located, output)
   const labels = labelsOf(options, located, files.train)
   const base = await openBaseModel(located, { ...options, labels }, output)
@@ -101,9 +122,12 @@ export async function train(
   const { overwrite, resume } = options
   const folder = await OutputFolder.claim(options.output, { overwrite, model, resume: resume || undefined })
   const tokenizer = medium === 'image' ? undefined : await openTokenizer(located)
-  const data = await prepareFiles(options, located, files, labels, tokenizer, output, signal)
-  const line = trainableLine(model)
-  const { trainable, all } = countParameters(model)
+  const embedding = await embeddingOf(located, model, tokenizer, files, options, output)
+  const data: TrainingData = embedding
+    ? embeddingData(embedding.task, embedding.model, files, options, output)
+    : await prepareFiles({ options, located, files, labels, tokenizer, signal }, output)
+  const { trainable, all } = countParameters(model, embedding?.model.moduleParameters())
+  const line = formatTrainableParameters({ trainable, all })
   output.event('parameters', { trainable_parameters: trainable, all_parameters: all }, line)
 
   const args = trainingArguments(options, data)
@@ -121,13 +145,20 @@ export async function train(
   const details = { model: located.name, method, task: task ?? taskOptionOf(located.task), data: options.data }
   const monitored = { folder: folder.path, model, tokenizer, evaluation, details, signal }
   const monitoring = await monitor(options, monitored, output)
-  const result = await runTraining(model, tokenizer, data, args, output, {
+  const trained: TrainedParts = {
+    ...{ model: embedding?.task.model ?? model, tokenizer, args },
+    ...(embedding && {
+      dataCollator: embedding.task.collate as DataCollator<unknown>,
+      computeMetrics: evaluation && embedding.task.metricsOf(evaluation.features as EmbeddingExample[]),
+    }),
+  }
+  const result = await runTraining(trained, data, output, {
     signal,
     resume,
     saveBeside: beside,
     callbacks: monitoring.callbacks,
   }).finally(monitoring.close)
-  const metrics = await finalMetrics(result, model, tokenizer, data, args, signal)
+  const metrics = await finalMetrics(result, trained, data, signal)
   const sameColumns = !medium && given.evalData === undefined
   await writeResolvedRun(folder.path, { options: given, args, keys, record, sameColumns })
 
@@ -261,6 +292,26 @@ function checkedArguments(
   }
 }
 
+/** The embedding that is trained around the model, and how; undefined for other tasks. */
+async function embeddingOf(
+  located: LocatedModel,
+  transformer: TunedModel,
+  tokenizer: Tokenizer | undefined,
+  { train }: DataFiles,
+  options: TrainOptions,
+  output: Output,
+) {
+  if (located.task !== 'FEATURE_EXTRACTION') return undefined
+  const model = await openEmbedding(located, transformer, tokenizer!, options, output)
+  return { model, task: embeddingTask(model, train, options) }
+}
+
+/** What is trained and measured. */
+type TrainedParts = Pick<
+  TrainerOptions<unknown>,
+  'model' | 'tokenizer' | 'args' | 'dataCollator' | 'computeMetrics'
+> & { args: TrainingArguments }
+
 /** What a training is run with, beside its data and arguments. */
 interface RunSettings {
   /** Pauses it. */
@@ -273,18 +324,15 @@ interface RunSettings {
 }
 
 async function runTraining(
-  model: TunedModel,
-  tokenizer: Tokenizer | undefined,
+  trained: TrainedParts,
   data: TrainingData,
-  args: TrainingArguments,
   output: Output,
   { signal, resume, saveBeside, callbacks }: RunSettings,
 ): Promise<TrainResult> {
   const { callback, stop } = showTraining(output)
-  const trainer = new Trainer({
-    model,
-    args,
-    tokenizer,
+  const { args } = trained
+  const trainer = new Trainer<unknown>({
+    ...trained,
     trainDataset: data.train,
     evalDataset: data.evaluation,
     callbacks: [callback, ...callbacks],
@@ -305,10 +353,9 @@ async function runTraining(
     )
   } catch (error) {
     if (!(error instanceof TrainingInterrupted)) throw error
-    throw new Error(
-      `Training was stopped before its first step. Nothing was saved: ${args.outputDir} is as it was before.`,
-      { cause: error },
-    )
+    throw new Error(`Training was stopped before its first step. No model was saved to ${args.outputDir}.`, {
+      cause: error,
+    })
   } finally {
     stop()
   }
@@ -317,14 +364,12 @@ async function runTraining(
 /** The metrics of the last (or best) evaluation; where `--eval-strategy no` put it off, it is made now. */
 async function finalMetrics(
   { metrics }: TrainResult,
-  model: TunedModel,
-  tokenizer: Tokenizer | undefined,
+  trained: TrainedParts,
   { evaluation }: TrainingData,
-  args: TrainingArguments,
   signal: AbortSignal | undefined,
 ): Promise<Record<string, number>> {
   if (!evaluation || Object.keys(metrics).length > 0) return metrics
-  return new Trainer({ model, args, tokenizer, evalDataset: evaluation }).evaluate(undefined, { signal })
+  return new Trainer<unknown>({ ...trained, evalDataset: evaluation }).evaluate(undefined, { signal })
 }
 
 function nextCommands(options: TrainOptions, located: LocatedModel, isAdapter: boolean): string[] {

@@ -44,7 +44,7 @@ export async function compareOne(
   const files = await readFiles(settings, located, output)
   const labels = labelsOf(settings, located, files.train)
   const tokenizer = await openTokenizer(located)
-  const data = tokenizeFiles(settings, located, files, labels, tokenizer, output)
+  const data = tokenizeFiles({ options: settings, located, files, labels, tokenizer }, output)
   const common: TrainingArgumentsOptions = {
     numTrainEpochs: settings.epochs,
     maxSteps: settings.maxSteps,

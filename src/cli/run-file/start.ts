@@ -30,7 +30,11 @@ export async function startRun(
   }
   requireAll(run, file)
   const { train } = await import('../commands/train.ts')
-  await train(run.options, told, signal, run.keys)
+  const started = Date.now()
+  await train(run.options, told, signal, run.keys).catch(async error => {
+    const { withWayOn } = await import('../way-on.ts')
+    throw await withWayOn(error, run.options, started)
+  })
 }
 
 function requireAll({ options, keys }: Run, file: string | undefined): void {

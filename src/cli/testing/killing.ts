@@ -5,6 +5,10 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { expect } from 'vitest'
 import { temporaryFolder } from '../../../test/temporary.ts'
+import type { RunEvent } from '../../monitoring/events.ts'
+import { linesOf } from '../../monitoring/page/data.js'
+import { RunReader } from '../../monitoring/runs.ts'
+import { shownValues } from '../../monitoring/testing/event-file.ts'
 import type { Random } from '../../util/random.ts'
 import { peft, reviews, saveTinyBert } from './peft.ts'
 
@@ -40,8 +44,8 @@ export async function longTraining(steps: number) {
     ...['--early-stopping-patience', '1000', '--on-non-finite', 'backoff', '--json', '--output', path(output)],
   ]
   const whole = await peft(call('whole'))
-  expect(whole.stderr).toBe('')
-  return { path, call, expected: await hashes(path('whole')) }
+  expect([whole.code, whole.stderr], whole.stdout).toEqual([0, ''])
+  return { path, call, expected: await hashes(path('whole')), record: await recorded(path('whole')) }
 }
 
 /** Files that say how long things took. */
@@ -56,6 +60,38 @@ export async function hashes(folder: string): Promise<Record<string, string>> {
   return Object.fromEntries(
     paths.map((file, i) => [file.slice(folder.length + 1), createHash('sha256').update(contents[i]).digest('hex')]),
   )
+}
+
+/** What is measured of the machine and not of the training, and who trained when. */
+const OF_THE_MACHINE = /^(time|(train\/)?(memory_bytes|tokens_per_second)|seconds_per_step|pid|host)$/
+
+/** What processes come and go, and what each of them says of the checkpoints that it wrote. */
+const OF_THE_PROCESS = ['start', 'resume', 'save', 'pause', 'error']
+
+/** What a folder says of a training, in `metrics.jsonl`, on the page and in TensorBoard; measurements of the machine left out. */
+export async function recorded(folder: string) {
+  const { events } = await new RunReader(folder).read()
+  const ofTraining = <Value>(entries: Iterable<readonly [string, Value]>) =>
+    Object.fromEntries([...entries].filter(([name]) => !OF_THE_MACHINE.test(name)))
+  const values = (await shownValues(folder)).filter(({ tag }) => !OF_THE_MACHINE.test(tag) && tag !== 'arguments')
+  return {
+    events: events
+      .filter(({ event }) => !OF_THE_PROCESS.includes(event))
+      .map(event => ofTraining(Object.entries(event)) as Omit<RunEvent, 'time'>),
+    lines: ofTraining(linesOf(events, 'step')),
+    values: values.sort((a, b) => (a.tag < b.tag ? -1 : a.tag > b.tag ? 1 : a.step - b.step)),
+  }
+}
+
+/** What TensorBoard has to show where it agrees with lines of the page, in the order of {@link recorded}. */
+export function scalarsOf(lines: Awaited<ReturnType<typeof recorded>>['lines']) {
+  const tagged = Object.entries(lines).map(([name, line]) => [
+    name.startsWith('eval_') ? name.replace('_', '/') : `train/${name}`,
+    line,
+  ]) as [string, (typeof lines)[string]][]
+  return tagged
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([tag, { x, y }]) => x.map((step, i) => ({ step, tag, scalar: Math.fround(y[i]) })))
 }
 
 /** Whether a process has written that it begins to train. */

@@ -2,7 +2,7 @@
 import { Conv1D, Linear, type Module, Residual } from '../../../nn/index.ts'
 import { baseModules, unwrapped } from '../../adapted-tree.ts'
 import type { ModelFacts } from '../../method.ts'
-import { resolveTargets } from '../../targets.ts'
+import { refuseNoDefault, resolveTargets } from '../../targets.ts'
 import { HEAD_MODULES } from '../../task-type.ts'
 import { LORA_TARGET_MODULES } from '../lora/targets.ts'
 import type { AdaMixConfig } from './config.ts'
@@ -25,11 +25,7 @@ export function mixturePlaces(config: AdaMixConfig, model: ModelFacts): string[]
     )
   }
   const targets = config.targetModules ?? LORA_TARGET_MODULES[model.modelType]
-  if (!targets) {
-    throw new Error(
-      `ADAMIX has no default target modules for the model type "${model.modelType}"; name them with targetModules, for example "all-linear"`,
-    )
-  }
+  if (!targets) refuseNoDefault('ADAMIX', model)
   config.targetModules = targets
   const outputModules = modules.map(({ path }) => path).filter(path => HEADS.includes(path))
   return resolveTargets(model.tree, targets, config, { outputModules, strict: true })

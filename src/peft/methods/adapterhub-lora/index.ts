@@ -34,6 +34,8 @@ registerPeftMethod<AdapterHubLoraConfig>({
     several: true,
   },
   layerKinds: [Linear.name, Conv1D.name],
+  // A gate is averaged over the sequence.
+  readsWhole: ({ useGating }) => useGating,
   configFromJson: AdapterHubLoraConfig.fromJson,
   format: ({ targetModules }) => (targetModules === null ? ADAPTERHUB : 'peft'),
   chooseModules: chooseLayers,

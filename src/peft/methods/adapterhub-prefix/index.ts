@@ -36,6 +36,8 @@ registerPeftMethod<AdapterHubPrefixConfig>({
     several: true,
   },
   layerKinds: [AttentionModule.name],
+  // A gate is averaged over the sequence.
+  readsWhole: ({ useGating }) => useGating,
   configFromJson: AdapterHubPrefixConfig.fromJson,
   format: () => ADAPTERHUB,
   chooseModules: choosePrefixPlaces,

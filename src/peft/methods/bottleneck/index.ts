@@ -46,6 +46,8 @@ registerPeftMethod<BnConfig>({
     several: true,
   },
   layerKinds: ['Residual', 'Linear'],
+  // A gate is averaged over the sequence.
+  readsWhole: ({ useGating }) => useGating,
   configFromJson: BnConfig.fromJson,
   // What AdapterHub's files have no place for is saved as PEFT saves.
   format: ({ targetModules, invBeforeOutput }) =>

@@ -53,6 +53,7 @@ registerPeftMethod<UnionConfig>({
     several: true,
   },
   layerKinds: [],
+  readsWhole: config => partsOf(config).some(({ method, config: part }) => method.readsWhole?.(part)),
   configFromJson: UnionConfig.fromJson,
   format: () => ADAPTERHUB,
   complete: (config, model) => {
