@@ -479,6 +479,24 @@ describe('fromPretrained', () => {
     expect(config.num_labels).toBe(5)
   })
 
+  it('keeps whole numbers floats that are floats in the file, wherever they stand', async () => {
+    const text = `{
+  "a \\"key\\" with 1.0": [0, 1.0, 2e0, "3.0", -4.00],
+  "embd_pdrop": 0.0,
+  "model_type": "bert",
+  "task_specific_params": {"summarization": {"length_penalty": 2.0, "num_beams": 4}}
+}`
+    await write({ 'config.json': text })
+    const config = await AutoConfig.fromPretrained(folder)
+    const saved = config.with({ vocab_size: 9, embd_pdrop: 1 }).toJSONString()
+    expect(saved).toContain('[\n    0,\n    1.0,\n    2.0,\n    "3.0",\n    -4.0\n  ]')
+    expect(saved).toContain('"embd_pdrop": 1.0')
+    expect(saved).toContain('"length_penalty": 2.0,\n      "num_beams": 4')
+    expect(saved).toContain('"vocab_size": 9')
+    const without = config.without('task_specific_params').toJSONString()
+    expect([without.includes('length_penalty'), without.includes('"embd_pdrop": 0.0')]).toEqual([false, true])
+  })
+
   it('names the file of broken JSON and of a wrong value', async () => {
     await write({ 'config.json': '{"model_type": "bert",' })
     await expect(AutoConfig.fromPretrained(folder)).rejects.toThrow(/config\.json is not valid JSON: .*Repair/)

@@ -24,6 +24,7 @@ import {
   type Qwen3MoeConfig,
 } from './config/experts.ts'
 import { type FalconConfig, parseFalconConfig } from './config/falcon.ts'
+import { floatPlaces } from './config/float-places.ts'
 import {
   type Gemma2Config,
   type Gemma3Config,
@@ -200,7 +201,7 @@ export const AutoConfig = {
     const { resolveModelFolder } = await import('./hub.ts')
     const folder = await resolveModelFolder(folderOrHubId, { allowPatterns: ['config.json'], ...rest })
     const { label, text } = await readConfigFile(folder, folderOrHubId)
-    const config = createConfig(parseJson(text, label), label)
+    const config = createConfig(parseJson(text, label), label, floatPlaces(text))
     return overrides ? config.with(overrides) : config
   },
 

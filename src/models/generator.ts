@@ -142,6 +142,8 @@ export interface GenerateOptions extends Omit<CompileOptions, 'profile'> {
   engine?: Engine
   /** The keys and values of earlier tokens are kept in buffers that grow by this many positions (64). */
   cacheBucket?: number
+  /** How many positions of prompts are read in one run, all prompts together (512): it limits peak memory. */
+  prefillChunk?: number
 }
 
 /** The options of `generate` that generation_config.json can hold. */
@@ -162,6 +164,7 @@ export type GenerationDefaults = Omit<
   | 'adapterNames'
   | 'engine'
   | 'cacheBucket'
+  | 'prefillChunk'
 >
 
 /** How likely a token was to the model. */
@@ -226,6 +229,8 @@ export interface GenerativeModel {
    * none where there is nothing. Traced.
    */
   prelude?(): readonly KeyValues[]
+  /** Whether adapters look at a whole text at once, so that prompts must not be read in pieces. */
+  readsWhole?(): boolean
 }
 
 /** Does what `generate` and `stream` of every model promise. */

@@ -4,8 +4,6 @@ import { join } from 'node:path'
 import type { Parameter } from '../nn/index.ts'
 import { writeFileAtomic } from '../util/files.ts'
 import { SafetensorsFile, saveFile } from '../weights/index.ts'
-import { createConfig } from './config/pretrained.ts'
-import type { PretrainedConfig } from './config.ts'
 import type { PreTrainedModel } from './pretrained-model.ts'
 
 /**
@@ -36,7 +34,8 @@ export async function savePretrained(model: PreTrainedModel, folder: string): Pr
     dtype: 'float32',
     ...('torch_dtype' in config.raw && { torch_dtype: 'float32' }),
   })
-  const unquantized = config.quantization_config ? withoutQuantization(saved) : saved
+  // What is written is dequantised, whatever the model was loaded from.
+  const unquantized = config.quantization_config ? saved.without('quantization_config') : saved
   await writeFileAtomic(join(folder, 'config.json'), unquantized.toJSONString())
 }
 
@@ -69,10 +68,4 @@ function tensorsOf(model: PreTrainedModel, name: string, parameter: Parameter) {
       return all.slice(i * size, (i + 1) * size)
     },
   }))
-}
-
-/** What is written is dequantised, whatever the model was loaded from. */
-function withoutQuantization<T extends PretrainedConfig>(config: T): T {
-  const { quantization_config: _, ...rest } = config.toJSON()
-  return createConfig(rest, config.label) as T
 }

@@ -1,7 +1,32 @@
 /** @file Atomic writes: a reader sees the old file or the whole new one, never a part. Node only. */
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+
+/**
+ * Makes a folder and those above it. Unlike `mkdir` with `recursive` it also ends where none can be made (`/proc`).
+ *
+ * @returns whether the folder was made; false where it was there
+ */
+export async function makeFolder(path: string): Promise<boolean> {
+  if (await isFolder(path)) return false
+  const parent = dirname(path)
+  if (parent !== path) await makeFolder(parent)
+  try {
+    await mkdir(path)
+    return true
+  } catch (error) {
+    // Somebody else was faster.
+    if (await isFolder(path)) return false
+    throw error
+  }
+}
+
+const isFolder = (path: string) =>
+  stat(path).then(
+    found => found.isDirectory(),
+    () => false,
+  )
 
 /**
  * Writes `chunks` to `path` through a temporary file beside it, which is flushed to disk and then renamed.
@@ -12,7 +37,7 @@ export async function writeFileAtomic(
   chunks: string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const folder = dirname(path)
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`)
   try {
     const handle = await open(temporary, 'wx')

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { temporaryFolder } from '../../test/temporary.ts'
-import { writeFileAtomic } from './files.ts'
+import { makeFolder, writeFileAtomic } from './files.ts'
 import { didYouMean, editDistance, nearest } from './nearest.ts'
 import { hashString, Random } from './random.ts'
 
@@ -106,5 +106,18 @@ describe('atomic writes', () => {
     expect(await readdir(folder)).toEqual(['a.txt'])
     await writeFile(join(folder, 'file'), '')
     await expect(writeFileAtomic(join(folder, 'file', 'x'), 'y')).rejects.toThrow()
+  })
+})
+
+describe('makeFolder', () => {
+  it('makes all that is missing, and says whether it made any', async () => {
+    const parent = await temporaryFolder()
+    const path = join(parent, 'a', 'b')
+    expect(await Promise.all([makeFolder(path), makeFolder(path)]).then(made => made.includes(true))).toBe(true)
+    expect(await makeFolder(path)).toBe(false)
+  })
+
+  it.skipIf(process.platform !== 'linux')('ends with an error where no folder can be made', async () => {
+    await expect(makeFolder('/proc/peft-ts/out')).rejects.toThrow(/ENOENT|EACCES/)
   })
 })

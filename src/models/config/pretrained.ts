@@ -1,5 +1,6 @@
 /** @file The configuration of a model as an object, and the registry of architectures that can be read. */
 import { didYouMean } from '../../util/nearest.ts'
+import { type FloatPlaces, placeOf } from './float-places.ts'
 import { isLabelMap, type LabelOverrides, type Labels, labelOverrides, type ProblemType, readLabels } from './labels.ts'
 import { ConfigReader, describeValue, isJsonObject, type JsonObject } from './reader.ts'
 import { readTokenIds, type TokenIds } from './tokens.ts'
@@ -76,12 +77,14 @@ export class PretrainedConfig implements Labels, TokenIds {
   /** What is odd in the file and does not prevent loading; one sentence each. */
   readonly warnings: readonly string[]
   readonly #reader: ConfigReader
+  readonly #floats: FloatPlaces
 
   /** @internal Use {@link AutoConfig}. */
-  constructor(raw: JsonObject, reader: ConfigReader, family: ConfigFamily) {
+  constructor(raw: JsonObject, reader: ConfigReader, family: ConfigFamily, floats: FloatPlaces) {
     const labels = readLabels(reader)
     const tokens = readTokenIds(reader, { pad_token_id: null, bos_token_id: null, eos_token_id: null })
     this.#reader = reader
+    this.#floats = floats
     this.raw = raw
     this.label = reader.label
     this.model_type = reader.get('model_type') as string
@@ -142,7 +145,13 @@ export class PretrainedConfig implements Labels, TokenIds {
       delete changed.num_labels
       Object.assign(changed, labels)
     }
-    return createConfig(changed, this.label) as this
+    return createConfig(changed, this.label, this.#floats) as this
+  }
+
+  /** A copy without a key, whether it means anything here or not. */
+  without(key: string): this {
+    const { [key]: _, ...rest } = this.raw
+    return createConfig(rest, this.label, this.#floats) as this
   }
 
   /** The JSON to save: what was read, with the overrides applied. A copy that may be changed. */
@@ -152,15 +161,15 @@ export class PretrainedConfig implements Labels, TokenIds {
 
   /**
    * The text of a config.json as Python writes it: keys sorted, two spaces, and a decimal point in every number that
-   * Transformers wants to be a float (it refuses `"initializer_range": 1`).
+   * Transformers wants to be a float (it refuses `"initializer_range": 1`), or the file had one in.
    */
   toJSONString(): string {
-    return `${writeJson(this.raw, this.#reader.floatKeys, '')}\n`
+    return `${writeJson(this.raw, { keys: this.#reader.floatKeys, places: this.#floats })}\n`
   }
 }
 
-/** Reads a parsed config.json; `label` names it in error messages. */
-export function createConfig(json: unknown, label: string): PretrainedConfig {
+/** Reads a parsed config.json; `label` names it in error messages, `floats` are the whole numbers that are floats in it. */
+export function createConfig(json: unknown, label: string, floats: FloatPlaces = new Set()): PretrainedConfig {
   if (!isJsonObject(json)) {
     throw new TypeError(`${label}: the configuration is ${describeValue(json)}, expected a JSON object.`)
   }
@@ -181,7 +190,7 @@ export function createConfig(json: unknown, label: string): PretrainedConfig {
   }
   const raw = structuredClone(json)
   const reader = new ConfigReader(canonicalKeys(raw, family.attributeMap ?? {}), label)
-  return new PretrainedConfig(deepFreeze(raw), reader, family)
+  return new PretrainedConfig(deepFreeze(raw), reader, family, floats)
 }
 
 /** The same keys, with common names replaced by the architecture's own; where both are given the common one wins. */
@@ -208,19 +217,28 @@ function deepFreeze<T>(value: T): T {
   return Object.freeze(value)
 }
 
-function writeJson(value: unknown, floatKeys: ReadonlySet<string>, indent: string, key = ''): string {
+/** Which numbers are floats: all of some keys, and those at some places. */
+interface Floats {
+  keys: ReadonlySet<string>
+  places: FloatPlaces
+}
+
+function writeJson(value: unknown, floats: Floats, at: { key?: string; place?: string; indent?: string } = {}): string {
+  const { key = '', place = '', indent = '' } = at
   const inner = `${indent}  `
+  const written = (item: unknown, name: string | number, own = '') =>
+    writeJson(item, floats, { key: own, place: placeOf(place, name), indent: inner })
   if (Array.isArray(value)) {
     if (!value.length) return '[]'
-    return `[\n${value.map(item => inner + writeJson(item, floatKeys, inner)).join(',\n')}\n${indent}]`
+    return `[\n${value.map((item, i) => inner + written(item, i)).join(',\n')}\n${indent}]`
   }
   if (isJsonObject(value)) {
     const keys = Object.keys(value).sort((a, b) => (a < b ? -1 : 1))
     if (!keys.length) return '{}'
-    const lines = keys.map(name => `${inner}${JSON.stringify(name)}: ${writeJson(value[name], floatKeys, inner, name)}`)
+    const lines = keys.map(name => `${inner}${JSON.stringify(name)}: ${written(value[name], name, name)}`)
     return `{\n${lines.join(',\n')}\n${indent}}`
   }
-  if (typeof value === 'number') return writeNumber(value, floatKeys.has(key))
+  if (typeof value === 'number') return writeNumber(value, floats.keys.has(key) || floats.places.has(place))
   return JSON.stringify(value)
 }
 
