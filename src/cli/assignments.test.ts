@@ -19,6 +19,7 @@ describe('parseAssignments', () => {
     ['rank_pattern={"query": 4}', { rank_pattern: { query: 4 } }],
     ['init_lora_weights=gaussian', { init_lora_weights: 'gaussian' }],
     ['bias=lora_only', { bias: 'lora_only' }],
+    ['layersToTransform=1', { layers_to_transform: [1] }],
   ])('reads %s', (pair, expected) => {
     expect(parseAssignments([pair])).toEqual(expected)
   })

@@ -26,11 +26,11 @@ export function parseAssignments(pairs: readonly string[]): Record<string, unkno
   return result
 }
 
-/** The two sides of `key=value`. */
+/** The two sides of `key=value`, the key in PEFT's spelling. */
 export function splitPair(pair: string): [key: string, text: string] {
   const at = pair.indexOf('=')
   if (at < 1) throw new UsageError(`--set takes key=value, got "${pair}"; for example --set r=8`)
-  return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()]
+  return [snakeCase(pair.slice(0, at).trim()), pair.slice(at + 1).trim()]
 }
 
 /** The value that a text stands for. */
@@ -79,7 +79,10 @@ export function methodConfig(method: string, taskType: TaskType | null, pairs: r
 
 /** Messages of configurations name options in camelCase; `--set` takes PEFT's names. */
 function snakeCaseOptions(message: string): string {
-  return message.replace(/\b[a-z]+(?:[A-Z][a-z]*)+\b/g, name =>
-    name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`),
-  )
+  return message.replace(/\b[a-z]+(?:[A-Z][a-z]*)+\b/g, snakeCase)
+}
+
+/** `lora_alpha` for `loraAlpha`, which is what the option is called in a program. */
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
 }
