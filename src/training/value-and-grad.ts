@@ -38,7 +38,7 @@ export type LossResult = Tensor | ({ loss: Tensor } & Record<string, Tensor>)
 
 const GRADIENT = 'gradient'
 /** Bytes of logits that are computed at once where memory counts. */
-const SMALL_PART_BYTES = 16e6
+const SMALL_PART_BYTES = 12e6
 
 /**
  * Compiles a loss together with its gradients. The parameters keep their values: pass the gradients to an optimizer.
