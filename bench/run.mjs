@@ -63,8 +63,9 @@ function main({ help, write, only, noPeer, ...plan }) {
   }
   build()
   mkdirSync(CACHE, { recursive: true })
-  const peer = noPeer ? '--no-peer was given' : Peer.prepare()
-  if (typeof peer === 'string') console.error(`The peer is not run: ${peer}. Ours is measured alone.`)
+  const isNeeded = only.some(name => !WITHOUT_PEER.includes(name))
+  const peer = noPeer || !isNeeded ? '--no-peer was given' : Peer.prepare()
+  if (isNeeded && typeof peer === 'string') console.error(`The peer is not run: ${peer}. Ours is measured alone.`)
   const isMissing = typeof peer === 'string'
   for (const name of only) {
     const hasPeer = !WITHOUT_PEER.includes(name)
