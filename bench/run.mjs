@@ -64,7 +64,8 @@ function main({ help, write, only, noPeer, ...plan }) {
   build()
   mkdirSync(CACHE, { recursive: true })
   const isNeeded = only.some(name => !WITHOUT_PEER.includes(name))
-  const peer = noPeer || !isNeeded ? '--no-peer was given' : Peer.prepare()
+  const without = noPeer ? '--no-peer was given' : isNeeded ? undefined : 'no measurement needs it'
+  const peer = without ?? Peer.prepare()
   if (isNeeded && typeof peer === 'string') console.error(`The peer is not run: ${peer}. Ours is measured alone.`)
   const isMissing = typeof peer === 'string'
   for (const name of only) {

@@ -1,6 +1,7 @@
 /** @file `--set key=value`: options of a method under PEFT's names. */
 import { type AnyPeftConfig, getPeftConfig, type TaskType } from '../peft/index.ts'
 import { didYouMean } from '../util/nearest.ts'
+import { snakeCase } from '../util/spelling.ts'
 import { UsageError } from './exit.ts'
 import { namedMethods } from './methods.ts'
 
@@ -80,9 +81,4 @@ export function methodConfig(method: string, taskType: TaskType | null, pairs: r
 /** Messages of configurations name options in camelCase; `--set` takes PEFT's names. */
 function snakeCaseOptions(message: string): string {
   return message.replace(/\b[a-z]+(?:[A-Z][a-z]*)+\b/g, snakeCase)
-}
-
-/** `lora_alpha` for `loraAlpha`, which is what the option is called in a program. */
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
 }

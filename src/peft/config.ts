@@ -1,5 +1,7 @@
 /** @file PeftConfig: the options of an adapter, and `adapter_config.json` exactly as PEFT writes it. */
+
 import { didYouMean } from '../util/nearest.ts'
+import { camelCase, snakeCase } from '../util/spelling.ts'
 import { pythonJson } from './python-json.ts'
 import { TaskType } from './task-type.ts'
 
@@ -17,9 +19,6 @@ export interface PeftConfigOptions {
   autoMapping?: unknown
   peftVersion?: string
 }
-
-const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
-const camelCase = (name: string) => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 /** The defaults of a method's options: every option it has, in camelCase. */
 export type ConfigDefaults = Readonly<Record<string, unknown>>

@@ -1,5 +1,4 @@
 /** @file Quantising: float32 values into packed ones, block by block. */
-
 import { fromFloat32 } from '../weights/index.ts'
 import { CODEBOOKS, dynamicMap, type NearestCells, NearestEntry } from './codebook.ts'
 import { HALF_DTYPES, hasCodebook, isHalf, type QuantizedLayout, sizesOf } from './layout.ts'

@@ -1,5 +1,7 @@
 /** @file What one method is trained with in a comparison. */
+
 import { getPeftMethod } from '../../peft/index.ts'
+import { snakeCase } from '../../util/spelling.ts'
 import { parseAssignments } from '../assignments.ts'
 import { UsageError } from '../exit.ts'
 import { namedMethods } from '../methods.ts'
@@ -76,7 +78,6 @@ function recommendedSet(method: string, own: readonly string[]): string[] {
   const { options = {} } = getPeftMethod(named.peftType).about.recommended
   const plain = namedMethods().get(named.peftType.toLowerCase())?.options ?? {}
   const said = Object.keys(parseAssignments(own))
-  const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
   return (
     Object.entries(options)
       .map(([name, value]) => [snakeCase(name), JSON.stringify(value)])

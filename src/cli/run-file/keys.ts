@@ -86,11 +86,6 @@ export function keyPath({ section, name }: Pick<RunKey, 'section' | 'name'>): st
   return section === 'run' ? name : `${section}.${name}`
 }
 
-/** PEFT's spelling of a name, which files may use too. */
-export const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
-/** Our spelling of a name. */
-export const camelCase = (name: string) => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
-
 /** A description as a sentence. */
 export const sentence = (text: string) =>
   `${text.slice(0, 1).toUpperCase()}${text.slice(1)}${/[.)…]$/.test(text) ? '' : '.'}`

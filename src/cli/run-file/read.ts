@@ -1,14 +1,16 @@
 /** @file Reading a run file: every key known, every value checked, every path found. */
+
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import { didYouMean } from '../../util/nearest.ts'
+import { camelCase } from '../../util/spelling.ts'
 import { fits } from '../../util/value-schema.ts'
 import { methodConfig, methodOptionNames } from '../assignments.ts'
 import { RunFileError, UsageError } from '../exit.ts'
 import { checkMethod, methodNames } from '../tuning.ts'
 import { type Entry, parseRunFile, type RunDocument } from './document.ts'
-import { camelCase, keyPath, type RunKey, type Section } from './keys.ts'
+import { keyPath, type RunKey, type Section } from './keys.ts'
 
 /** The method of a run file. */
 export interface FileMethod {

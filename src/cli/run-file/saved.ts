@@ -1,4 +1,5 @@
 /** @file Writing run files: the resolved one beside what was trained, and a commented one to begin with. */
+
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -6,6 +7,7 @@ import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 import { stringify } from 'yaml'
 import { TrainingArguments } from '../../training/arguments.ts'
 import { writeFileAtomic } from '../../util/files.ts'
+import { camelCase } from '../../util/spelling.ts'
 import { fits } from '../../util/value-schema.ts'
 import { methodConfig, methodOptionNames, parseAssignments } from '../assignments.ts'
 import type { TrainOptions } from '../commands/train.ts'
@@ -14,7 +16,7 @@ import { namedMethods } from '../methods.ts'
 import type { TrainingRecord } from '../record.ts'
 import { taskOptionOf } from '../task.ts'
 import type { Run } from './apply.ts'
-import { camelCase, type RunKey, type Section, sentence } from './keys.ts'
+import { type RunKey, type Section, sentence } from './keys.ts'
 
 /** The name of the resolved run beside what was trained. */
 export const RUN_FILE = 'run.yaml'

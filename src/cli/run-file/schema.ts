@@ -1,9 +1,11 @@
 /** @file The JSON schema of run files, from the tables that the command line itself reads. */
+
 import type { Command } from 'commander'
+import { camelCase } from '../../util/spelling.ts'
 import { methodOptionNames } from '../assignments.ts'
 import { namedMethods } from '../methods.ts'
 import { methodNames } from '../tuning.ts'
-import { camelCase, type RunKey, runKeys, type Section, sentence } from './keys.ts'
+import { type RunKey, runKeys, type Section, sentence } from './keys.ts'
 
 /** A JSON schema. */
 export type JsonSchema = Readonly<Record<string, unknown>>

@@ -1,6 +1,7 @@
 /** @file The methods whose adapters AdapterHub's files hold, and how their options stand there. */
 import type { Parameter } from '../../nn/index.ts'
 import { didYouMean } from '../../util/nearest.ts'
+import { snakeCase } from '../../util/spelling.ts'
 import type { PeftConfig } from '../config.ts'
 import type { AdapterContext, TargetOptions } from '../method.ts'
 import { PythonFloat } from '../python-json.ts'
@@ -63,7 +64,6 @@ export function hubOptionNames(
   options: Iterable<string>,
   exceptions: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
-  const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
   return Object.fromEntries([...options].map(name => [name, exceptions[name] ?? snakeCase(name)]))
 }
 
